@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+#include "CommonMeanForceKernelFactory.h"
+#include "openmm/OpenMMException.h"
+// One include, one line in kernelNames() and one in createKernelImpl() per feature.
+
+using namespace OpenMM;
+using namespace std;
+
+namespace meanforce {
+
+const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
+    static const vector<string> names = {
+    };
+    return names;
+}
+
+KernelImpl* CommonMeanForceKernelFactory::createKernelImpl(string name, const Platform& platform, ContextImpl& context) const {
+    throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
+}
+
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+#include "meanforce/Export.h"
+#include "openmm/KernelFactory.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/internal/ContextImpl.h"
+#include "openmm/reference/ReferencePlatform.h"
+// One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
+
+using namespace OpenMM;
+using namespace std;
+
+namespace meanforce {
+
+static const vector<string> KERNEL_NAMES = {
+};
+
+class CpuMeanForceKernelFactory : public KernelFactory {
+public:
+    KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
+        throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
+    }
+};
+
+}
+
+extern "C" MEANFORCE_PLUGIN_EXPORT void registerPlatforms() {
+}
+
+extern "C" MEANFORCE_PLUGIN_EXPORT void registerKernelFactories() {
+    // libOpenMMCPU is not linked: all we need of the CPU platform, its thread pool, is in ReferencePlatform::PlatformData.
+    for (int i = 0; i < Platform::getNumPlatforms(); i++) {
+        Platform& platform = Platform::getPlatform(i);
+        if (platform.getName() != "CPU" || dynamic_cast<ReferencePlatform*>(&platform) == nullptr)
+            continue;
+        for (const string& name : meanforce::KERNEL_NAMES)
+            platform.registerKernelFactory(name, new meanforce::CpuMeanForceKernelFactory());
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+#include "meanforce/Export.h"
+#include "openmm/KernelFactory.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/internal/ContextImpl.h"
+#include "openmm/reference/ReferencePlatform.h"
+// One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
+
+using namespace OpenMM;
+using namespace std;
+
+namespace meanforce {
+
+static const vector<string> KERNEL_NAMES = {
+};
+
+class ReferenceMeanForceKernelFactory : public KernelFactory {
+public:
+    KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
+        throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
+    }
+};
+
+}
+
+extern "C" MEANFORCE_PLUGIN_EXPORT void registerPlatforms() {
+}
+
+extern "C" MEANFORCE_PLUGIN_EXPORT void registerKernelFactories() {
+    // The CPU platform derives from ReferencePlatform, so it gets these kernels too, except where a faster one is
+    // already registered: the order in which plugins are loaded must not matter.
+    for (int i = 0; i < Platform::getNumPlatforms(); i++) {
+        Platform& platform = Platform::getPlatform(i);
+        if (dynamic_cast<ReferencePlatform*>(&platform) == nullptr)
+            continue;
+        for (const string& name : meanforce::KERNEL_NAMES)
+            if (platform.getName() == "Reference" || !platform.supportsKernels({name}))
+                platform.registerKernelFactory(name, new meanforce::ReferenceMeanForceKernelFactory());
+    }
+}

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Helpers shared by our subclasses of ``openmm.Force`` and ``openmm.Integrator``."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import unit
+
+
+def strip_units(value: Any, to: Any = None) -> Any:
+    """Return `value` as a plain number in OpenMM's unit system, or in the unit `to`.
+
+    Raises
+    ------
+    TypeError
+        If `value` carries a unit that is not compatible with `to`.
+    """
+    if not unit.is_quantity(value):
+        return value
+    return value.value_in_unit(to) if to is not None else value.value_in_unit_system(unit.md_unit_system)
+
+
+def encode(array: Any) -> str:
+    """Return a float64 array as base64 of its little-endian bytes, the form used in XML."""
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode("ascii")
+
+
+def adopt(instance: Any, xml: str) -> None:
+    """Make `instance` the Python face of a C++ object that OpenMM's own deserializer creates from `xml`."""
+    instance.this = openmm.XmlSerializer.deserialize(xml).this

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Load the native libraries: one plugin for each OpenMM platform that is present."""
+
+import os
+
+import openmm
+
+_NEEDED = "8.6"
+
+
+def _check_openmm_version(found: str) -> None:
+    if ".".join(found.split(".")[:2]) != _NEEDED:
+        raise ImportError(
+            f"meanforce needs OpenMM {_NEEDED}.x, because OpenMM's C++ ABI changes between minor versions; "
+            f"found OpenMM {found}: pip install 'openmm>={_NEEDED},<8.7'"
+        )
+
+
+_check_openmm_version(openmm.Platform.getOpenMMVersion())
+
+from . import _meanforce  # noqa: E402  (loading it registers the XML proxies; it must come after the version check)
+
+#: Platforms that have a plugin of ours, in OpenMM's order of speed.
+_PLUGINS = ("Reference", "CPU", "OpenCL", "CUDA", "HIP")
+_loaded: list[str] = []
+_failures: dict[str, str] = {}
+
+
+def _load() -> None:
+    # Not os.path.dirname(__file__): in an editable install the libraries lie beside the extension module only.
+    folder = os.path.join(os.path.dirname(os.path.abspath(_meanforce.__file__)), "lib", "plugins")
+    present = {openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())}
+    for name in _PLUGINS:
+        if name not in present:
+            continue
+        try:
+            openmm.Platform.loadPluginLibrary(os.path.join(folder, f"libMeanForce{name}.so"))
+            _loaded.append(name)
+        except openmm.OpenMMException as error:
+            _failures[name] = str(error)
+
+
+_load()
+
+
+def platforms() -> list[str]:
+    """Return the names of the OpenMM platforms on which meanforce's native kernels are registered.
+
+    Returns
+    -------
+    list of str
+        A subset of ``["Reference", "CPU", "OpenCL", "CUDA", "HIP"]``.
+    """
+    return list(_loaded)
+
+
+def plugin_failures() -> dict[str, str]:
+    """Return, for each platform that OpenMM has but whose plugin did not load, the loader's message."""
+    return dict(_failures)
