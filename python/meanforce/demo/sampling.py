@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""Run OpenMM for a stretch of time, recording beads, and measure what the demo's tables show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from .. import memory, structure
+from ..data import CGReporter, Trajectory
+from ..mapping import Mapping
+from .report import Value, measured
+from .stages import Advance
+
+_CHUNK = 50  # steps between two looks at the progress bar and at Ctrl-C
+BLOCKS = 5  # consecutive parts of a run, whose scatter gives standard errors
+RDF_RANGE = 0.9  # nm
+RDF_BINS = 180
+VACF_RANGE = 2.0  # ps, over which velocity autocorrelations are compared
+DIFFUSION_RANGE = 4.0  # ps, to which they are integrated
+
+
+def find_platform(name: str) -> openmm.Platform:
+    """Return the platform `name`, or for ``auto`` the fastest that is sure to be fast.
+
+    OpenCL is never chosen by itself, since it may be an emulation on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no such platform; the message lists those present.
+    """
+    present = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
+    for candidate in ("CUDA", "HIP", "CPU") if name == "auto" else (name,):
+        if candidate in present and (name != "auto" or _works(candidate)):
+            return openmm.Platform.getPlatformByName(candidate)
+    raise ValueError(f"there is no platform {name!r} here; present: {', '.join(present)}")
+
+
+def _works(name: str) -> bool:
+    system = openmm.System()
+    system.addParticle(1.0)
+    try:
+        openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(name))
+    except openmm.OpenMMException:
+        return False
+    return True
+
+
+def make_simulation(
+    topology: app.Topology, system: openmm.System, integrator: openmm.Integrator, platform: openmm.Platform
+) -> app.Simulation:
+    """Return a Simulation, in mixed precision where the platform has a choice."""
+    properties = {"Precision": "mixed"} if "Precision" in platform.getPropertyNames() else {}
+    return app.Simulation(topology, system, integrator, platform, properties)
+
+
+def run_steps(simulation: app.Simulation, steps: int, advance: Advance) -> float:
+    """Run `steps` steps and return the wall time in ms per step."""
+    start = time.perf_counter()
+    done = 0
+    while done < steps:
+        simulation.step(min(_CHUNK, steps - done))
+        done = min(done + _CHUNK, steps)
+        advance(done / steps)
+    return 1e3 * (time.perf_counter() - start) / max(steps, 1)
+
+
+def record(
+    simulation: app.Simulation, mapping: Mapping, path: Path, picoseconds: float, interval: float, advance: Advance, forces: bool
+) -> float:
+    """Record beads every `interval` ps for `picoseconds` ps and return the wall time in ms per step."""
+    step = simulation.integrator.getStepSize().value_in_unit(unit.picosecond)
+    with CGReporter(path, round(interval / step), mapping, forces=forces) as reporter:
+        simulation.reporters.append(reporter)
+        ms = run_steps(simulation, round(picoseconds / step), advance)
+        simulation.reporters.remove(reporter)
+    return ms
+
+
+def jackknife(blocks: Sequence[np.ndarray], quantity: Callable[[np.ndarray], float]) -> Value:
+    """Return a quantity of the mean over blocks, with its jackknife standard error.
+
+    Parameters
+    ----------
+    blocks : sequence of arrays of one shape
+        The same curve measured in consecutive blocks of a run.
+    quantity : callable
+        Maps such a curve to a number, linearly or not.
+    """
+    curves = np.asarray(blocks)
+    n = len(curves)
+    left_out = np.array([quantity(np.delete(curves, b, axis=0).mean(axis=0)) for b in range(n)]) if n > 1 else np.zeros(1)
+    error = np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2)) if n > 1 else float("nan")
+    return measured(quantity(curves.mean(axis=0)), float(error))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """g(r) and the distribution of the angles between neighbours, each in `BLOCKS` consecutive blocks of a run.
+
+    Attributes
+    ----------
+    r, theta : (bins,)
+        Distances in nm and angles in radian.
+    rdf_blocks, angle_blocks : (BLOCKS, bins)
+        g(r), and the angle density per radian.
+    """
+
+    r: np.ndarray
+    rdf_blocks: np.ndarray
+    theta: np.ndarray
+    angle_blocks: np.ndarray
+
+    @classmethod
+    def measure(cls, path: Path, interval: float = 0.1) -> Structure:
+        """Measure the structure of a recorded run, using a frame about every `interval` ps."""
+        with Trajectory(path) as trajectory:
+            every = max(1, round(interval / trajectory.time_step))
+            frames = trajectory[slice(None, None, every)]
+        parts = [frames[part] for part in np.array_split(np.arange(len(frames)), BLOCKS)]
+        rdfs = [structure.rdf(part.positions, part.box, RDF_RANGE, RDF_BINS) for part in parts]
+        angles = [structure.angle_distribution(part.positions, part.box) for part in parts]
+        return cls(rdfs[0].r, np.array([x.g for x in rdfs]), angles[0][0], np.array([p for _, p, _ in angles]))
+
+    @property
+    def rdf(self) -> structure.RDF:
+        """g(r) of the whole run, with the standard error from the blocks."""
+        error = self.rdf_blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS)
+        return structure.RDF(self.r, self.rdf_blocks.mean(axis=0), error)
+
+    def quantities(self, reference: Structure) -> dict[str, Value]:
+        """Return peak, g(r) error and angle error against `reference`, with standard errors."""
+        target, target_angles = reference.rdf, reference.angle_blocks.mean(axis=0)
+
+        def as_rdf(g: np.ndarray) -> structure.RDF:
+            return structure.RDF(self.r, g, np.zeros_like(g))
+
+        found = {
+            "peak_height": jackknife(self.rdf_blocks, lambda g: structure.first_peak(as_rdf(g))[0]),
+            "peak_place": jackknife(self.rdf_blocks, lambda g: structure.first_peak(as_rdf(g))[1]),
+        }
+        if self is not reference:
+            found["rdf_error"] = jackknife(self.rdf_blocks, lambda g: structure.rdf_error(as_rdf(g), target))
+            found["angle_error"] = jackknife(
+                self.angle_blocks, lambda p: structure.angle_distribution_error(p, target_angles)
+            )
+        return found
