@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,24 +120,41 @@ class Structure:
 
     @classmethod
     def measure(cls, path: Path, interval: float = 0.1) -> Structure:
-        """Measure the structure of a recorded run, using a frame about every `interval` ps."""
+        """Measure the structure of a recorded run, using a frame about every `interval` ps.
+
+        The result is kept beside the trajectory, and read from there the next time.
+        """
+        kept = path.with_suffix(".structure.npz")
+        if kept.exists() and kept.stat().st_mtime >= path.stat().st_mtime:
+            with np.load(kept) as arrays:
+                return cls(**arrays)
         with Trajectory(path) as trajectory:
             every = max(1, round(interval / trajectory.time_step))
             frames = trajectory[slice(None, None, every)]
         parts = [frames[part] for part in np.array_split(np.arange(len(frames)), BLOCKS)]
         rdfs = [structure.rdf(part.positions, part.box, RDF_RANGE, RDF_BINS) for part in parts]
         angles = [structure.angle_distribution(part.positions, part.box) for part in parts]
-        return cls(rdfs[0].r, np.array([x.g for x in rdfs]), angles[0][0], np.array([p for _, p, _ in angles]))
+        found = cls(rdfs[0].r, np.array([x.g for x in rdfs]), angles[0][0], np.array([p for _, p, _ in angles]))
+        np.savez(kept, **vars(found))
+        return found
 
     @property
     def rdf(self) -> structure.RDF:
         """g(r) of the whole run, with the standard error from the blocks."""
-        error = self.rdf_blocks.std(axis=0, ddof=1) / np.sqrt(BLOCKS)
-        return structure.RDF(self.r, self.rdf_blocks.mean(axis=0), error)
+        return structure.RDF(self.r, self.rdf_blocks.mean(axis=0), _block_error(self.rdf_blocks))
+
+    @property
+    def angles(self) -> np.ndarray:
+        """The angle density of the whole run, per radian."""
+        return np.asarray(self.angle_blocks.mean(axis=0))
+
+    @property
+    def angles_error(self) -> np.ndarray:
+        """Standard error of `angles`."""
+        return _block_error(self.angle_blocks)
 
     def quantities(self, reference: Structure) -> dict[str, Value]:
         """Return peak, g(r) error and angle error against `reference`, with standard errors."""
-        target, target_angles = reference.rdf, reference.angle_blocks.mean(axis=0)
 
         def as_rdf(g: np.ndarray) -> structure.RDF:
             return structure.RDF(self.r, g, np.zeros_like(g))
@@ -147,8 +164,32 @@ class Structure:
             "peak_place": jackknife(self.rdf_blocks, lambda g: structure.first_peak(as_rdf(g))[1]),
         }
         if self is not reference:
+            target = reference.rdf
             found["rdf_error"] = jackknife(self.rdf_blocks, lambda g: structure.rdf_error(as_rdf(g), target))
             found["angle_error"] = jackknife(
-                self.angle_blocks, lambda p: structure.angle_distribution_error(p, target_angles)
+                self.angle_blocks, lambda p: structure.angle_distribution_error(p, reference.angles)
             )
         return found
+
+
+def velocity_correlation(path: Path) -> memory.Correlation:
+    """Return the normalised velocity autocorrelation of a recorded run, up to `DIFFUSION_RANGE`."""
+    with Trajectory(path) as trajectory:
+        return memory.velocity_autocorrelation(
+            trajectory.velocities, trajectory.time_step, max_time=DIFFUSION_RANGE, blocks=BLOCKS
+        )
+
+
+def dynamic_quantities(found: memory.Correlation, reference: memory.Correlation) -> dict[str, Value]:
+    """Return the diffusion coefficient (1e-9 m^2/s) and the relative L2 error of the velocity autocorrelation."""
+    diffusion = memory.diffusion_coefficient(found)
+    quantities = {"diffusion": measured(diffusion.in_1e9_m2_per_s, diffusion.error_in_1e9_m2_per_s)}
+    if found is not reference:
+        quantities["vacf_error"] = jackknife(
+            found.blocks, lambda c: memory.relative_l2_error(replace(found, value=c), reference, VACF_RANGE)
+        )
+    return quantities
+
+
+def _block_error(blocks: np.ndarray) -> np.ndarray:
+    return np.asarray(blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks)))

@@ -87,6 +87,11 @@ class Run:
         self.console.print(f"{title}: {seconds:.0f} s")
         return result
 
+    def result(self, name: str) -> dict[str, Any]:
+        """Return the result of a finished stage."""
+        result: dict[str, Any] = self._state["stages"][name]["result"]
+        return result
+
     @contextmanager
     def _progress(self, title: str) -> Iterator[Advance]:
         columns = (
