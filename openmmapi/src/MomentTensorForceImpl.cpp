@@ -64,11 +64,15 @@ vector<string> MomentTensorForceImpl::getKernelNames() {
 
 /** Everything that kernels fix when they are initialized, with the names used in messages. */
 vector<pair<string, string> > MomentTensorForceImpl::describeShape() const {
+    // The shortest text that gives the number back.
     auto text = [](double value) {
-        stringstream s;
-        s.precision(17);
-        s << value;
-        return s.str();
+        for (int digits = 6; ; digits++) {
+            stringstream s;
+            s.precision(digits);
+            s << value;
+            if (stod(s.str()) == value || digits == 17)
+                return s.str();
+        }
     };
     vector<pair<string, string> > result = {
         {"number of particles", to_string(owner.getNumParticles())},
