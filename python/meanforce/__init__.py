@@ -7,5 +7,6 @@ Importing this package registers the native kernels on every OpenMM platform tha
 from ._plugins import platforms
 from ._version import __version__
 from .gle import GLEIntegrator
+from .momenttensor import MomentTensorForce
 
-__all__ = ["GLEIntegrator", "__version__", "platforms"]
+__all__ = ["GLEIntegrator", "MomentTensorForce", "__version__", "platforms"]

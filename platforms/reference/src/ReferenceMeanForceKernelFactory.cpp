@@ -5,6 +5,7 @@
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
+#include "ReferenceCalcMomentTensorForceKernel.h"
 // One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
 
 using namespace OpenMM;
@@ -14,6 +15,7 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     IntegrateGLEStepKernel::Name(),
+    CalcMomentTensorForceKernel::Name(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
@@ -21,6 +23,8 @@ public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
         if (name == IntegrateGLEStepKernel::Name())
             return new ReferenceIntegrateGLEStepKernel(name, platform);
+        if (name == CalcMomentTensorForceKernel::Name())
+            return new ReferenceCalcMomentTensorForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };
