@@ -46,7 +46,7 @@ def neighbor_pairs(positions: Tensor, cutoff: float, box: Tensor | None = None) 
         # OpenMM's own test; the relative slack admits a box that was rounded to single precision.
         if shortest * (1.0 + 1e-6) < 2.0 * cutoff:
             raise ValueError(
-                f"the periodic box, {shortest} nm along its shortest edge, must be at least twice the cutoff of {cutoff} nm"
+                f"the periodic box, {shortest} nm along its shortest edge, must be at least twice the cutoff, {cutoff} nm"
             )
     count = positions.shape[0]
     pairs = torch.triu_indices(count, count, 1, device=positions.device)
@@ -72,7 +72,7 @@ def _displacements(positions: Tensor, first: Tensor, second: Tensor, box: Tensor
 
 
 class Potential(torch.nn.Module):
-    """A coarse-grained potential U(x) = sum_i u_i, strictly local: u_i depends on the beads within one cutoff of bead i.
+    """A coarse-grained potential U(x) = sum_i u_i, where u_i depends on the beads within one cutoff of bead i.
 
     A subclass provides `bead_energies`, and `components` if it has a native counterpart that `meanforce.export` can
     describe.
@@ -197,6 +197,7 @@ class Sum(Potential):
         self.potentials = torch.nn.ModuleList(potentials)
 
     def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+        """Return each bead's share of the energy, shape (N,); see Potential.bead_energies."""
         energies = torch.zeros(types.shape[0], dtype=displacements.dtype, device=displacements.device)
         for potential in self.potentials:
             energies = energies + potential.bead_energies(displacements, first, second, types)
@@ -204,4 +205,5 @@ class Sum(Potential):
 
     @torch.jit.unused
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+        """Return the native description; see Potential.components."""
         return [component for potential in self.potentials for component in potential.components()]

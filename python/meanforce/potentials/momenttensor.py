@@ -117,6 +117,7 @@ class TypedLinear(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(num_types, outputs))
 
     def forward(self, values: Tensor, bead_type: int) -> Tensor:
+        """Apply the layer of one bead type to `values`, shape (B, in)."""
         return torch.nn.functional.linear(values, self.weight[bead_type], self.bias[bead_type])
 
 
@@ -238,6 +239,7 @@ class MomentTensor(Potential):
         return torch.cat(features, 1)
 
     def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+        """Return each bead's share of the energy, shape (N,); see Potential.bead_energies."""
         features = self.features(displacements, first, second, types)
         values = (features - self.feature_shift) / self.feature_scale
         if self.num_types == 1:
@@ -271,6 +273,8 @@ class MomentTensor(Potential):
 
     @torch.jit.unused
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+        """Return the native description; see Potential.components."""
+
         def double(tensor: Tensor) -> np.ndarray:
             return tensor.detach().cpu().double().numpy()
 

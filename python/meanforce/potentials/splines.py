@@ -105,6 +105,7 @@ class PairSpline(Potential):
         return high * (high + 1) // 2 + low
 
     def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+        """Return each bead's share of the energy, shape (N,); see Potential.bead_energies."""
         values = self.basis(displacements.to(self.coefficients.dtype).square().sum(1).sqrt())
         if self.num_types == 1:
             energies = values @ self.coefficients[0]
@@ -149,6 +150,7 @@ class PairSpline(Potential):
 
     @torch.jit.unused
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+        """Return the native description; see Potential.components."""
         coefficients = self.coefficients.detach().cpu().double().numpy()
         description = {"kind": "pair-spline", "cutoff": self.cutoff, "functions": self.functions}
         return [(description, {"coefficients": coefficients})]
