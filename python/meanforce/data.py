@@ -17,7 +17,6 @@ import h5py
 import numpy as np
 from openmm import unit
 
-from ._openmm import strip_units
 from ._version import __version__
 from .mapping import Mapping
 from .modelfile import BeadType
@@ -406,8 +405,3 @@ def _require_forces(forces: Any, where: str) -> Any:
             " or use iterative Boltzmann inversion, which needs only positions"
         )
     return forces
-
-
-def in_kelvin(temperature: Any) -> float:
-    """Return a temperature given as a number (K) or a quantity in K."""
-    return float(strip_units(temperature, unit.kelvin))
