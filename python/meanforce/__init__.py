@@ -6,5 +6,6 @@ Importing this package registers the native kernels on every OpenMM platform tha
 
 from ._plugins import platforms
 from ._version import __version__
+from .momenttensor import MomentTensorForce
 
-__all__ = ["__version__", "platforms"]
+__all__ = ["MomentTensorForce", "__version__", "platforms"]

@@ -2,7 +2,14 @@
 #include "casters.h"
 // One declaration and one call per feature; each feature binds itself in a file of its own.
 
+void bindExceptions(pybind11::module_& module);
+void bindKernelClass(pybind11::module_& module);
+void bindMomentTensorForce(pybind11::module_& module);
+
 PYBIND11_MODULE(_meanforce, module) {
     module.doc() = "Native half of meanforce: free functions that the Python classes call.";
     module.attr("openmm_version") = MEANFORCE_OPENMM_VERSION;
+    bindExceptions(module);
+    bindKernelClass(module);
+    bindMomentTensorForce(module);
 }

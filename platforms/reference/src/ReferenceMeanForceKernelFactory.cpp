@@ -4,6 +4,7 @@
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
+#include "ReferenceCalcMomentTensorForceKernel.h"
 // One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
 
 using namespace OpenMM;
@@ -12,11 +13,14 @@ using namespace std;
 namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
+    CalcMomentTensorForceKernel::Name(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
 public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
+        if (name == CalcMomentTensorForceKernel::Name())
+            return new ReferenceCalcMomentTensorForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

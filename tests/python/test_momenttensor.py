@@ -1,0 +1,579 @@
+# SPDX-License-Identifier: MIT
+"""MomentTensorForce against an independent implementation, finite differences, and platforms against Reference."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import pickle
+from typing import Any
+
+import numpy as np
+import openmm
+import pytest
+from conftest import TestPlatform
+from meanforce import MomentTensorForce, _meanforce
+from openmm import unit
+
+REFERENCE = TestPlatform("Reference")
+CUTOFF = 0.45
+SIDE = 1.25
+BOXES = {
+    "none": None,
+    "rectangular": np.diag([SIDE, SIDE, 1.5]),
+    "triclinic": np.array([[SIDE, 0, 0], [0.375, SIDE, 0], [-0.5, 0.25, 1.5]]),
+}
+
+
+@dataclasses.dataclass
+class Model:
+    """Random parameters, sized so that forces are of the order of 100 kJ/mol/nm."""
+
+    max_l: int = 3
+    num_types: int = 1
+    channels: int = 5
+    functions: int = 8
+    hidden: tuple[int, ...] = (9, 7)
+    activation: str = "tanh"
+    spacing: float | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(self.seed)
+        self.spacing = self.spacing or CUTOFF / self.functions
+        self.coefficients = rng.normal(size=(self.functions, self.max_l + 1, self.channels))
+        self.type_weights = rng.normal(size=(self.num_types, self.channels))
+        widths = ((self.max_l + 2) * self.channels, *self.hidden, 1)
+        self.layers = [
+            (rng.normal(size=(self.num_types, o, i)) / np.sqrt(i), 0.1 * rng.normal(size=(self.num_types, o)))
+            for i, o in itertools.pairwise(widths)
+        ]
+        self.layers[-1] = (8 * self.layers[-1][0], self.layers[-1][1])
+
+    def force(self, types: Any, periodic: bool) -> MomentTensorForce:
+        force = MomentTensorForce(self.num_types, CUTOFF * unit.nanometer, self.max_l, self.channels)
+        force.setFilters(self.spacing, self.coefficients)
+        force.setTypeWeights(self.type_weights)
+        for weights, biases in self.layers:
+            force.addLayer(weights, biases)
+        force.setActivation(self.activation)
+        for type in types:
+            force.addParticle(type)
+        force.setUsesPeriodicBoundaryConditions(periodic)
+        return force
+
+
+def make_system(force: openmm.Force, count: int, box: Any = None) -> openmm.System:
+    system = openmm.System()
+    for _ in range(count):
+        system.addParticle(18.0)
+    if box is not None:
+        system.setDefaultPeriodicBoxVectors(*[openmm.Vec3(*v) for v in box])
+    system.addForce(force)
+    return system
+
+
+def make_positions(count: int, box: Any, seed: int = 2, distance: float = 0.2) -> np.ndarray:
+    """Random positions, also outside the box, no two closer than `distance`, exact in single precision."""
+    rng = np.random.default_rng(seed)
+    frame = np.diag([SIDE] * 3) if box is None else box
+    shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T @ frame
+    fractions: list[np.ndarray] = []
+    while len(fractions) < count:
+        trial = rng.uniform(size=3)
+        if all(np.linalg.norm((trial - f) @ frame + shifts, axis=1).min() > distance for f in fractions):
+            fractions.append(trial)
+    images = rng.integers(-1, 2, (count, 3)) if box is not None else 0
+    return ((np.array(fractions) + images) @ frame).astype(np.float32).astype(float)
+
+
+def make_types(model: Model, count: int) -> np.ndarray:
+    return np.arange(count) % model.num_types
+
+
+def evaluate(context: openmm.Context) -> tuple[float, np.ndarray]:
+    state = context.getState(energy=True, forces=True)
+    return (
+        state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole),
+        state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer),
+    )
+
+
+def new_context(platform: TestPlatform, system: openmm.System, positions: np.ndarray) -> openmm.Context:
+    context = platform.context(system, openmm.VerletIntegrator(0.001))
+    context.setPositions(positions)
+    return context
+
+
+def reference(system: openmm.System, positions: np.ndarray) -> tuple[float, np.ndarray]:
+    return evaluate(new_context(REFERENCE, copy.deepcopy(system), positions))
+
+
+def tolerance(platform: TestPlatform) -> float:
+    """Force error over force RMS: float arithmetic on CPU and in single and mixed, doubles elsewhere."""
+    return 1e-5 if platform.name == "CPU" else platform.tolerance(1e-5, 1e-5, 1e-9)
+
+
+def assert_same(platform: TestPlatform, found: tuple[float, np.ndarray], expected: tuple[float, np.ndarray]) -> None:
+    rms = np.sqrt(np.mean(expected[1] ** 2))
+    assert rms > 0.1
+    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < tolerance(platform) * rms
+    assert found[0] == pytest.approx(expected[0], rel=tolerance(platform), abs=tolerance(platform) * len(expected[1]))
+
+
+# ---- an implementation that shares nothing with ours: addition theorem instead of spherical harmonics, autograd ----
+
+
+def independent(torch: Any, model: Model, types: np.ndarray, positions: np.ndarray, box: Any) -> Any:
+    """Return the energy and the gradient g_ij of the energy of bead i with respect to the vector from i to j."""
+    x = torch.tensor(positions)
+    delta = x[None] - x[:, None]
+    if box is not None:
+        grid = torch.tensor(np.array(np.meshgrid(*[[-4, -3, -2, -1, 0, 1, 2, 3, 4]] * 3)).reshape(3, -1).T @ box)
+        images = delta[None] + grid[:, None, None]
+        nearest = images.norm(dim=-1).argmin(dim=0)
+        delta = delta + grid[nearest]
+    delta = delta.clone().requires_grad_(True)
+    off_diagonal = ~torch.eye(len(x), dtype=torch.bool)
+    r = torch.where(off_diagonal, (delta**2).sum(-1), 4 * CUTOFF**2).sqrt()
+    inside = off_diagonal & (r < CUTOFF)
+    centres = CUTOFF - (model.functions + 1 - torch.arange(model.functions, dtype=torch.float64)) * model.spacing
+    t = ((r[..., None] - centres) / model.spacing).abs()
+    basis = torch.where(t < 1, 2 / 3 - t**2 + t**3 / 2, torch.where(t < 2, (2 - t) ** 3 / 6, 0.0))
+    weights = torch.tensor(model.type_weights)[types]
+    w = torch.einsum("ijk,klc->ijlc", basis, torch.tensor(model.coefficients)) * weights[None, :, None, :]
+    w = torch.where(inside[..., None, None], w, 0.0)
+    direction = delta / r[..., None]
+    cosine = torch.einsum("ijx,ikx->ijk", direction, direction)
+    legendre = [
+        torch.ones_like(cosine),
+        cosine,
+        (3 * cosine**2 - 1) / 2,
+        (5 * cosine**3 - 3 * cosine) / 2,
+        (35 * cosine**4 - 30 * cosine**2 + 3) / 8,
+    ]
+    squares = [torch.einsum("ijc,ikc,ijk->ic", w[:, :, n], w[:, :, n], legendre[n]) for n in range(model.max_l + 1)]
+    features = torch.cat([w[:, :, 0].sum(1), *squares], dim=1)
+    activation = torch.tanh if model.activation == "tanh" else torch.nn.functional.silu
+    for index, (weight, bias) in enumerate(model.layers):
+        features = torch.einsum("ioj,ij->io", torch.tensor(weight)[types], features) + torch.tensor(bias)[types]
+        if index < len(model.layers) - 1:
+            features = activation(features)
+    energy = features.sum()
+    (gradient,) = torch.autograd.grad(energy, delta)
+    return energy.item(), gradient.numpy()
+
+
+CASES = [
+    ("none", Model(max_l=0, activation="silu")),
+    ("none", Model(max_l=4, num_types=3)),
+    ("rectangular", Model(max_l=1, num_types=3, hidden=(6,))),
+    ("rectangular", Model(max_l=3, channels=12, functions=20, hidden=(16, 16))),
+    ("triclinic", Model(max_l=2, channels=17, activation="silu")),
+    ("triclinic", Model(max_l=3, num_types=3, spacing=0.03)),
+]
+
+
+@pytest.mark.parametrize(("box", "model"), CASES)
+def test_reference_equals_independent_implementation(torch: Any, box: str, model: Model) -> None:
+    positions, types = make_positions(24, BOXES[box]), make_types(model, 24)
+    energy, gradient = independent(torch, model, types, positions, BOXES[box])
+    correct = gradient.sum(1) - gradient.sum(0)
+    found = reference(make_system(model.force(types, box != "none"), 24, BOXES[box]), positions)
+    scale = np.sqrt(np.mean(correct**2))
+    assert found[0] == pytest.approx(energy, rel=1e-10)
+    assert np.abs(found[1] - correct).max() < 1e-10 * scale
+    # Without the force that a bead feels as somebody's neighbour the comparison fails.
+    assert np.abs(found[1] - gradient.sum(1)).max() > 0.1 * scale
+
+
+@pytest.mark.parametrize(("box", "model"), CASES)
+def test_reference_forces_are_the_gradient(box: str, model: Model) -> None:
+    positions, types = make_positions(20, BOXES[box]), make_types(model, 20)
+    context = new_context(REFERENCE, make_system(model.force(types, box != "none"), 20, BOXES[box]), positions)
+    forces = evaluate(context)[1]
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        direction = rng.normal(size=positions.shape)
+        h, energies = 1e-5, {}
+        for step in (-2, -1, 1, 2):
+            context.setPositions(positions + step * h * direction)
+            energies[step] = evaluate(context)[0]
+        slope = (8 * (energies[1] - energies[-1]) - energies[2] + energies[-2]) / (12 * h)
+        assert -slope == pytest.approx(np.sum(forces * direction), rel=1e-6)
+
+
+@pytest.mark.parametrize(("box", "model"), CASES)
+def test_platform_equals_reference(platform: TestPlatform, box: str, model: Model) -> None:
+    positions, types = make_positions(40, BOXES[box]), make_types(model, 40)
+    system = make_system(model.force(types, box != "none"), 40, BOXES[box])
+    context = new_context(platform, system, positions)
+    assert_same(platform, evaluate(context), reference(system, positions))
+    assert context.getState(energy=True).getPotentialEnergy()._value == evaluate(context)[0]
+
+
+def test_each_platform_runs_its_own_kernel(platform: TestPlatform) -> None:
+    force = Model().force([0], periodic=False)
+    context = new_context(platform, make_system(force, 1), np.zeros((1, 3)))
+    prefix = {"Reference": "Reference", "CPU": "Cpu"}.get(platform.name, "")
+    assert f"meanforce::{prefix}" in _meanforce.kernel_class(context, force)
+    assert "CalcMomentTensorForceKernel" in _meanforce.kernel_class(context, force)
+
+
+def test_symmetries(platform: TestPlatform) -> None:
+    model = Model(max_l=4, channels=3)
+    positions = make_positions(30, None)
+    context = new_context(platform, make_system(model.force([0] * 30, periodic=False), 30), positions)
+    energy, forces = evaluate(context)
+    rms = np.sqrt(np.mean(forces**2))
+    # Turned and shifted positions are rounded in single precision, which costs about the stiffness times 1e-7 nm.
+    loose = platform.tolerance(2e-5, 2e-5, tolerance(platform))
+    assert np.abs(forces.sum(0)).max() < 10 * loose * rms
+    assert np.abs(np.cross(positions, forces).sum(0)).max() < 20 * loose * rms
+    rotation = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+    order = np.random.default_rng(6).permutation(30)
+    for moved, expected in (
+        (positions + np.array([0.5, -0.25, 0.125]), forces),
+        (positions @ rotation.T, forces @ rotation.T),
+        (positions[order], forces[order]),
+    ):
+        context.setPositions(moved)
+        found = evaluate(context)
+        assert found[0] == pytest.approx(energy, rel=loose)
+        assert np.sqrt(np.mean((found[1] - expected) ** 2)) < loose * rms
+
+
+def test_smooth_at_the_cutoff(platform: TestPlatform) -> None:
+    """W ends like (r_c - r)^3: the force across the cutoff falls to zero with the square of the distance to it."""
+    context = new_context(platform, make_system(Model().force([0, 0], periodic=False), 2), np.zeros((2, 3)))
+    found = {}
+    for gap in (0.02, 0.01, 0.005, 0.0, -0.01):
+        context.setPositions([[0, 0, 0], [CUTOFF - gap, 0, 0]])
+        found[gap] = evaluate(context)[1][0, 0]
+    assert found[0.02] / found[0.01] == pytest.approx(4, rel=0.25)
+    assert found[0.01] / found[0.005] == pytest.approx(4, rel=0.25)
+    assert abs(found[0.0]) < 1e-6 * abs(found[0.01])
+    assert found[-0.01] == 0
+
+
+def test_isolated_beads_and_absent_particles(platform: TestPlatform) -> None:
+    model = Model(num_types=2)
+    context = new_context(platform, make_system(model.force([1], periodic=False), 1), np.zeros((1, 3)))
+    (isolated, forces) = evaluate(context)
+    assert isolated != 0
+    assert np.all(forces == 0)
+    # Particles 1 and 3 take no part.
+    types = [1, -1, 1, -1, 0]
+    positions = np.array([[0, 0, 0], [0.2, 0, 0], [5, 0, 0], [5.125, 0, 0], [5.25, 0.125, 0]])
+    system = make_system(model.force(types, periodic=False), 5)
+    energy, forces = evaluate(new_context(platform, system, positions))
+    assert np.all(forces[[0, 1, 3]] == 0)
+    kept = positions[[2, 4]]
+    pair = reference(make_system(model.force([1, 0], periodic=False), 2), kept)
+    assert energy == pytest.approx(isolated + pair[0], rel=tolerance(platform))
+    np.testing.assert_allclose(forces[[2, 4]], pair[1], atol=tolerance(platform) * np.abs(pair[1]).max())
+
+
+def test_coinciding_beads_give_finite_forces(platform: TestPlatform) -> None:
+    system = make_system(Model().force([0] * 3, periodic=False), 3)
+    positions = np.array([[0.0, 0, 0], [0, 0, 0], [0.25, 0, 0]])
+    assert_same(platform, evaluate(new_context(platform, system, positions)), reference(system, positions))
+
+
+def test_crowded_rows(platform: TestPlatform) -> None:
+    """Many neighbours in one row: lists must grow, and shrink again, without losing one."""
+    count = 150
+    rng = np.random.default_rng(8)
+    close = rng.uniform(0, 0.375, (count, 3)).astype(np.float32).astype(float)
+    box = BOXES["triclinic"]
+    model = Model(max_l=1, channels=3, functions=5)
+    model.coefficients *= 0.02
+    system = make_system(model.force([0] * count, periodic=True), count, box)
+    context = new_context(platform, system, make_positions(count, box, distance=0.05))
+    evaluate(context)
+    context.setPositions(close)
+    assert_same(platform, evaluate(context), reference(system, close))
+    spread = make_positions(count, box, seed=9, distance=0.05)
+    context.setPositions(spread)
+    assert_same(platform, evaluate(context), reference(system, spread))
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 5])
+def test_box_of_few_cells(platform: TestPlatform, cells: int) -> None:
+    box = np.diag([1.0, 0.9375, 1.5]) * max(1, cells - 1)
+    box[1, 0] = 0.25
+    count = 12 * cells
+    system = make_system(Model().force([0] * count, periodic=True), count, box)
+    positions = make_positions(count, box)
+    assert_same(platform, evaluate(new_context(platform, system, positions)), reference(system, positions))
+
+
+def test_box_change_without_moving_particles(platform: TestPlatform) -> None:
+    count = 60
+    box = np.diag([2.0, 2.0, 2.0])
+    system = make_system(Model().force([0] * count, periodic=True), count, box)
+    positions = make_positions(count, box, distance=0.25)
+    context = new_context(platform, system, positions)
+    evaluate(context)
+    for side in (1.9375, 1.75, 2.25):
+        changed = np.diag([side] * 3)
+        context.setPeriodicBoxVectors(*changed)
+        other = make_system(Model().force([0] * count, periodic=True), count, changed)
+        assert_same(platform, evaluate(context), reference(other, positions))
+    context.setPeriodicBoxVectors(*np.diag([2.0, 0.875, 2.0]))
+    with pytest.raises(openmm.OpenMMException, match=r"at least twice the cutoff, 0\.9 nm.*found 0\.875 nm along y"):
+        evaluate(context)
+
+
+def run_dynamics(platform: TestPlatform, system: openmm.System, positions: np.ndarray, steps: int, dt: float) -> None:
+    """Compare with Reference after dynamics, at the platform's own final positions and box."""
+    integrator = openmm.LangevinMiddleIntegrator(300, 5.0, dt)
+    integrator.setRandomNumberSeed(4)
+    context = platform.context(system, integrator)
+    context.setPositions(positions)
+    context.setVelocitiesToTemperature(300, 5)
+    integrator.step(steps)
+    state = context.getState(positions=True)
+    other = REFERENCE.context(copy.deepcopy(system), openmm.VerletIntegrator(0.001))
+    other.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+    other.setPositions(state.getPositions())
+    found, expected = evaluate(context), evaluate(other)
+    rms = np.sqrt(np.mean(expected[1] ** 2))
+    # Positions and box are no longer exact in single precision.
+    loose = platform.tolerance(3e-5, 3e-5, tolerance(platform))
+    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < loose * rms
+
+
+def repulsion(count: int) -> openmm.CustomNonbondedForce:
+    """Keeps beads apart; on GPUs its use of the shared neighbour list also switches the reordering of atoms on."""
+    force = openmm.CustomNonbondedForce("0.2*(0.3/r)^8")
+    for _ in range(count):
+        force.addParticle([])
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(CUTOFF)
+    return force
+
+
+def test_dynamics_with_reordering(platform: TestPlatform) -> None:
+    if platform.name == "Reference":
+        pytest.skip("compares with Reference")
+    count, box = 120, np.diag([1.75, 1.75, 1.75])
+    model = Model(num_types=2, channels=4, hidden=(6,))
+    system = make_system(model.force(make_types(model, count), periodic=True), count, box)
+    system.addForce(repulsion(count))
+    run_dynamics(platform, system, make_positions(count, box), steps=600, dt=0.004)
+
+
+def test_barostat(platform: TestPlatform) -> None:
+    if platform.name == "Reference":
+        pytest.skip("compares with Reference")
+    count, box = 80, np.diag([1.75, 1.75, 1.75])
+    system = make_system(Model(max_l=2).force([0] * count, periodic=True), count, box)
+    system.addForce(repulsion(count))
+    barostat = openmm.MonteCarloBarostat(100.0, 300.0, 2)
+    barostat.setRandomNumberSeed(3)
+    system.addForce(barostat)
+    run_dynamics(platform, system, make_positions(count, box), steps=60, dt=0.002)
+
+
+def test_energy_conservation() -> None:
+    """Velocity Verlet keeps the total energy to second order in the time step, a check of forces along a path."""
+    platform = TestPlatform("CPU")
+    count, box = 60, np.diag([1.5, 1.5, 1.5])
+    model = Model()
+    system = make_system(model.force([0] * count, periodic=True), count, box)
+    system.addForce(repulsion(count))
+
+    def fluctuation(dt: float, steps: int) -> float:
+        integrator = openmm.CustomIntegrator(dt)
+        integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+        integrator.addComputePerDof("x", "x+dt*v")
+        integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+        context = platform.context(copy.deepcopy(system), integrator)
+        context.setPositions(make_positions(count, box, distance=0.25))
+        context.setVelocitiesToTemperature(300, 5)
+        energies = []
+        for _ in range(60):
+            integrator.step(steps)
+            state = context.getState(energy=True)
+            energies.append((state.getPotentialEnergy() + state.getKineticEnergy())._value)
+        return float(np.std(energies))
+
+    coarse, fine = fluctuation(0.002, 4), fluctuation(0.001, 8)
+    assert fine < 0.05
+    assert coarse / fine == pytest.approx(4, rel=0.5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_position_is_named(platform: TestPlatform, bad: float) -> None:
+    count, box = 20, BOXES["rectangular"]
+    positions = make_positions(count, box)
+    context = new_context(platform, make_system(Model().force([0] * count, periodic=True), count, box), positions)
+    good = evaluate(context)
+    broken = positions.copy()
+    broken[13, 1] = bad
+    broken[17, 0] = bad
+    context.setPositions(broken)
+    # OpenMM's CPU platform looks for NaN itself, before any force is asked.
+    message = "particle 13 is NaN or infinite" if platform.name != "CPU" or bad == np.inf else "coordinate is NaN"
+    with pytest.raises(openmm.OpenMMException, match=message):
+        context.getState(forces=True)
+    context.setPositions(positions)
+    assert evaluate(context)[0] == good[0]
+
+
+def test_repeatable(platform: TestPlatform) -> None:
+    """The same positions give the same bits, also after the list was built elsewhere and in another Context."""
+    count, box = 100, np.diag([1.75, 1.75, 1.75])
+    system = make_system(Model().force([0] * count, periodic=True), count, box)
+    positions = make_positions(count, box)
+    context = new_context(platform, system, positions)
+    first = evaluate(context)[1]
+    context.setPositions(positions + 0.01)
+    evaluate(context)
+    context.setPositions(positions)
+    assert np.array_equal(evaluate(context)[1], first)
+    assert np.array_equal(evaluate(new_context(platform, copy.deepcopy(system), positions))[1], first)
+
+
+def test_cpu_forces_do_not_depend_on_threads() -> None:
+    count, box = 300, np.diag([2.25, 2.25, 2.25])
+    model = Model(num_types=2)
+    system = make_system(model.force(make_types(model, count), periodic=True), count, box)
+    positions = make_positions(count, box)
+    found = []
+    for threads in (1, 2, 3):
+        context = openmm.Context(
+            copy.deepcopy(system),
+            openmm.VerletIntegrator(0.001),
+            openmm.Platform.getPlatformByName("CPU"),
+            {"Threads": str(threads)},
+        )
+        context.setPositions(positions)
+        found.append(evaluate(context)[1])
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+def test_update_parameters_in_context(platform: TestPlatform) -> None:
+    count = 25
+    model, other = Model(num_types=2), Model(num_types=2, seed=7)
+    types = make_types(model, count)
+    positions = make_positions(count, None)
+    force = model.force(types, periodic=False)
+    context = new_context(platform, make_system(force, count), positions)
+    before = evaluate(context)
+    force.setFilters(force.getFilters()[0], other.coefficients)
+    force.setTypeWeights(other.type_weights)
+    for index, layer in enumerate(other.layers):
+        force.setLayerParameters(index, *layer)
+    for i in range(count):
+        force.setParticleType(i, [1, -1, 0][i % 3])
+    force.updateParametersInContext(context)
+    expected = reference(make_system(other.force([[1, -1, 0][i % 3] for i in range(count)], False), count), positions)
+    assert_same(platform, evaluate(context), expected)
+    assert abs(before[0] - expected[0]) > 1
+    force.setFilters(0.04, other.coefficients)
+    with pytest.raises(openmm.OpenMMException, match=r"change the spacing of the filters from 0\.05625 to 0\.04"):
+        force.updateParametersInContext(context)
+
+
+def test_round_trips() -> None:
+    model = Model(num_types=2, activation="silu")
+    original = model.force([0, -1, 1, 0], periodic=True)
+    original.setForceGroup(3)
+    original.setName("water")
+    copies = [
+        copy.copy(original),
+        copy.deepcopy(original),
+        pickle.loads(pickle.dumps(original)),
+        MomentTensorForce.cast(openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(original))),
+    ]
+    for force in copies:
+        assert isinstance(force, MomentTensorForce)
+        assert force.getForceGroup() == 3
+        assert force.getName() == "water"
+        assert force.getNumTypes() == 2
+        assert force.getCutoff() == CUTOFF * unit.nanometer
+        assert force.getMaxL() == model.max_l
+        assert force.getNumChannels() == model.channels
+        assert force.getNumFeatures() == (model.max_l + 2) * model.channels
+        assert force.getActivation() == "silu"
+        assert force.usesPeriodicBoundaryConditions()
+        assert [force.getParticleType(i) for i in range(force.getNumParticles())] == [0, -1, 1, 0]
+        spacing, coefficients = force.getFilters()
+        assert spacing == model.spacing * unit.nanometer
+        assert np.array_equal(coefficients, model.coefficients)
+        assert np.array_equal(force.getTypeWeights(), model.type_weights)
+        assert force.getNumLayers() == len(model.layers)
+        for index, layer in enumerate(model.layers):
+            for found, expected in zip(force.getLayerParameters(index), layer, strict=True):
+                assert np.array_equal(found, expected)
+        assert openmm.XmlSerializer.serialize(force) == openmm.XmlSerializer.serialize(original)
+    assert pickle.loads(pickle.dumps(MomentTensorForce(1, 0.5, 2, 4))).getFilters()[1].shape == (0, 3, 4)
+
+
+def test_cast() -> None:
+    system = make_system(Model().force([0], periodic=False), 1)
+    system.addForce(openmm.CMMotionRemover())
+    generic, other = system.getForce(0), system.getForce(1)
+    assert MomentTensorForce.isinstance(generic)
+    assert MomentTensorForce.cast(generic).getNumParticles() == 1
+    assert not MomentTensorForce.isinstance(other)
+    with pytest.raises(TypeError, match="expected a MomentTensorForce, got CMMotionRemover"):
+        MomentTensorForce.cast(other)
+
+
+def test_bad_arguments() -> None:
+    for arguments, message in (
+        ((0, 0.5, 3, 4), "number of types must be at least 1, found 0"),
+        ((1, -0.5, 3, 4), r"cutoff must be positive \(nm\), found -0.5"),
+        ((1, 0.5, 5, 4), "largest degree must be from 0 to 4, found 5"),
+        ((1, 0.5, 3, 0), "number of channels must be at least 1, found 0"),
+    ):
+        with pytest.raises(openmm.OpenMMException, match=message):
+            MomentTensorForce(*arguments)
+    with pytest.raises(TypeError):
+        MomentTensorForce(1, 0.5 * unit.kelvin, 3, 4)
+    force = MomentTensorForce(2, 0.5, 3, 4)
+    with pytest.raises(ValueError, match=r"coefficients must have shape \(any, 4, 4\).*found \(8, 3, 4\)"):
+        force.setFilters(0.05, np.zeros((8, 3, 4)))
+    with pytest.raises(openmm.OpenMMException, match="spacing of the filters must be positive"):
+        force.setFilters(0.0, np.zeros((8, 4, 4)))
+    with pytest.raises(openmm.OpenMMException, match="filter coefficients must be finite, found nan at position 0"):
+        force.setFilters(0.05, np.full((8, 4, 4), np.nan))
+    with pytest.raises(ValueError, match=r"weights must have shape \(2, 4\).*found \(4,\)"):
+        force.setTypeWeights(np.zeros(4))
+    with pytest.raises(ValueError, match=r"weights must have shape \(2, any, 20\).*found \(2, 7, 8\)"):
+        force.addLayer(np.zeros((2, 7, 8)), np.zeros((2, 7)))
+    with pytest.raises(ValueError, match=r"biases must have shape \(2, 7\).*found \(2, 8\)"):
+        force.addLayer(np.zeros((2, 7, 20)), np.zeros((2, 8)))
+    with pytest.raises(openmm.OpenMMException, match="activation must be 'tanh' or 'silu', found 'relu'"):
+        force.setActivation("relu")
+    with pytest.raises(openmm.OpenMMException, match="type must be from 0 to 1, or -1 if it takes no part, found 2"):
+        force.addParticle(2)
+    with pytest.raises(openmm.OpenMMException, match="index of a layer must be at least 0 and less than 0, found 0"):
+        force.getLayerParameters(0)
+
+
+def test_incomplete_forces_are_refused() -> None:
+    def refuse(force: MomentTensorForce, message: str, box: Any = None) -> None:
+        with pytest.raises(openmm.OpenMMException, match=message):
+            REFERENCE.context(make_system(copy.copy(force), 1, box), openmm.VerletIntegrator(0.001))
+
+    model = Model()
+    force = MomentTensorForce(1, CUTOFF, model.max_l, model.channels)
+    refuse(force, "number of particles must be that of the System, 1, found 0")
+    force.addParticle(0)
+    refuse(force, r"setFilters\(\) must be called")
+    force.setFilters(model.spacing, model.coefficients)
+    refuse(force, r"setTypeWeights\(\) must be called")
+    force.setTypeWeights(model.type_weights)
+    refuse(force, r"addLayer\(\) must be called")
+    force.addLayer(*model.layers[0])
+    refuse(force, "last layer must have 1 output, the energy, found 9")
+    for layer in model.layers[1:]:
+        force.addLayer(*layer)
+    force.setUsesPeriodicBoundaryConditions(True)
+    refuse(force, "box must be at least twice the cutoff", np.diag([0.8, 2, 2]))
