@@ -6,5 +6,6 @@ Importing this package registers the native kernels on every OpenMM platform tha
 
 from ._plugins import platforms
 from ._version import __version__
+from .memorykernel import MemoryKernel
 
-__all__ = ["__version__", "platforms"]
+__all__ = ["MemoryKernel", "__version__", "platforms"]
