@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Memory kernels from trajectories: correlation functions, Volterra inversion, passive fits, the iterative correction."""
