@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec
 
 import openmm
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 app = typer.Typer(
     help="Learned coarse-grained potentials, and the memory that goes with them, in OpenMM.",
@@ -20,9 +21,29 @@ app = typer.Typer(
 demo = typer.Typer(help="Run a whole path, from atomistic input to a coarse-grained simulation.", no_args_is_help=True)
 app.add_typer(demo, name="demo")
 console = Console()
+errors = Console(stderr=True)
+P = ParamSpec("P")
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn Ctrl-C and the errors that a user can cause into one line and an exit status."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            console.print("[yellow]Stopped.[/yellow] The same command goes on from the last finished stage.")
+            raise typer.Exit(130) from None
+        except (ValueError, TypeError, OSError, ImportError, openmm.OpenMMException) as error:
+            errors.print(f"[red]meanforce:[/red] {escape(str(error))}", highlight=False)
+            raise typer.Exit(2) from None
+
+    return run
 
 
 @app.command()
+@guarded
 def check() -> None:
     """Print versions and platforms, and compare each platform with Reference on a small system."""
     from .selfcheck import run_checks
@@ -32,6 +53,7 @@ def check() -> None:
 
 
 @demo.command()
+@guarded
 def water(
     output: Annotated[Path, typer.Option(help="Folder for results; a stopped run in it goes on where it was.")] = Path(
         "meanforce-demo"
@@ -47,20 +69,6 @@ def water(
     run_demo(output, quick=quick, molecules=molecules, seed=seed, platform=platform, console=console)
 
 
-def _guarded(command: Callable[[], None]) -> int:
-    try:
-        command()
-    except KeyboardInterrupt:
-        console.print("[yellow]Stopped.[/yellow] The same command goes on from the last finished stage.")
-        return 130
-    except (ValueError, TypeError, OSError, ImportError, openmm.OpenMMException) as error:
-        Console(stderr=True).print(f"[red]meanforce:[/red] {error}", highlight=False)
-        return 2
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 0
-    return 0
-
-
 def main() -> None:
     """Run the command line; the entry point of the program ``meanforce``."""
-    sys.exit(_guarded(app))
+    app()
