@@ -56,8 +56,8 @@ class GLEIntegrator(openmm.Integrator):
     temperature
         Temperature of the heat bath, in K.
     kernel
-        The memory of all particles: an object with an attribute `drift`, such as `meanforce.MemoryKernel`, or the matrix
-        `A` itself, of shape (n+1, n+1), in 1/ps, n <= 32. More kernels can be added; see `setParticleKernel`.
+        The memory of all particles: an object with an attribute `drift`, such as `meanforce.MemoryKernel`, or the
+        matrix `A` itself, of shape (n+1, n+1), in 1/ps, n <= 32. More kernels can be added; see `setParticleKernel`.
     stepSize
         Step size, in ps.
 
@@ -69,8 +69,9 @@ class GLEIntegrator(openmm.Integrator):
 
     References
     ----------
-    M. Ceriotti, G. Bussi, M. Parrinello, J. Chem. Theory Comput. 6, 1170 (2010), doi:10.1021/ct900563s (drift matrices);
-    Z. Zhang et al., J. Phys. Chem. A 123, 6056 (2019), doi:10.1021/acs.jpca.9b02771 (the order of operations).
+    Drift matrices: M. Ceriotti, G. Bussi, M. Parrinello, J. Chem. Theory Comput. 6, 1170 (2010),
+    doi:10.1021/ct900563s. Order of operations: Z. Zhang et al., J. Phys. Chem. A 123, 6056 (2019),
+    doi:10.1021/acs.jpca.9b02771.
     """
 
     #: Auxiliary variables start as in a bath that has always been in equilibrium.
@@ -160,7 +161,7 @@ class GLEIntegrator(openmm.Integrator):
         return int(_meanforce.GLEIntegrator_getRandomNumberSeed(self))
 
     def setRandomNumberSeed(self, seed: int) -> None:
-        """Set the random number seed used by Contexts created from now on; 0, the default, for a fresh one each time."""
+        """Set the random number seed of Contexts created from now on; 0, the default, for a fresh one each time."""
         _meanforce.GLEIntegrator_setRandomNumberSeed(self, seed)
 
     def getAuxiliaryInitialization(self) -> int:

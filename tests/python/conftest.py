@@ -7,10 +7,9 @@ import dataclasses
 import functools
 from typing import Any
 
+import meanforce
 import openmm
 import pytest
-
-import meanforce
 
 GPU_PLATFORMS = ("CUDA", "HIP")
 
