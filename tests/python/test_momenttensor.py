@@ -352,6 +352,8 @@ def repulsion(count: int) -> openmm.CustomNonbondedForce:
         force.addParticle([])
     force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
     force.setCutoffDistance(CUTOFF)
+    force.setUseSwitchingFunction(True)
+    force.setSwitchingDistance(0.35)
     return force
 
 

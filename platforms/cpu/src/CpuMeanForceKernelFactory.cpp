@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "CpuCalcMomentTensorForceKernel.h"
 #include "meanforce/Export.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
@@ -12,11 +13,16 @@ using namespace std;
 namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
+    CalcMomentTensorForceKernel::Name(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
 public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
+        // On the CPU platform this is the pool of its own PlatformData, with the number of threads that the user chose.
+        ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
+        if (name == CalcMomentTensorForceKernel::Name())
+            return new CpuCalcMomentTensorForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };
