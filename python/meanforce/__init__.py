@@ -6,6 +6,8 @@ Importing this package registers the native kernels on every OpenMM platform tha
 
 from ._plugins import platforms
 from ._version import __version__
+from .cgpotential import CGPotential
+from .modelfile import export
 from .momenttensor import MomentTensorForce
 
-__all__ = ["MomentTensorForce", "__version__", "platforms"]
+__all__ = ["CGPotential", "MomentTensorForce", "__version__", "export", "platforms"]
