@@ -6,8 +6,18 @@ Importing this package registers the native kernels on every OpenMM platform tha
 
 from ._plugins import platforms
 from ._version import __version__
+from .cgpotential import CGPotential
 from .gle import GLEIntegrator
 from .memorykernel import MemoryKernel
+from .modelfile import export
 from .momenttensor import MomentTensorForce
 
-__all__ = ["GLEIntegrator", "MemoryKernel", "MomentTensorForce", "__version__", "platforms"]
+__all__ = [
+    "CGPotential",
+    "GLEIntegrator",
+    "MemoryKernel",
+    "MomentTensorForce",
+    "__version__",
+    "export",
+    "platforms",
+]

@@ -46,7 +46,7 @@ def neighbor_pairs(positions: Tensor, cutoff: float, box: Tensor | None = None) 
         # OpenMM's own test; the relative slack admits a box that was rounded to single precision.
         if shortest * (1.0 + 1e-6) < 2.0 * cutoff:
             raise ValueError(
-                f"the periodic box, {shortest} nm along its shortest edge, must be at least twice the cutoff, {cutoff} nm"
+                f"the periodic box, {shortest} nm on its shortest edge, must be at least twice the cutoff, {cutoff} nm"
             )
     count = positions.shape[0]
     pairs = torch.triu_indices(count, count, 1, device=positions.device)
@@ -200,10 +200,10 @@ class Sum(Potential):
         """Return each bead's share of the energy, shape (N,); see Potential.bead_energies."""
         energies = torch.zeros(types.shape[0], dtype=displacements.dtype, device=displacements.device)
         for potential in self.potentials:
-            energies = energies + potential.bead_energies(displacements, first, second, types)
+            energies = energies + potential.bead_energies(displacements, first, second, types)  # type: ignore[operator]
         return energies
 
     @torch.jit.unused
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
         """Return the native description; see Potential.components."""
-        return [component for potential in self.potentials for component in potential.components()]
+        return [c for potential in self.potentials for c in potential.components()]  # type: ignore[operator]

@@ -208,9 +208,7 @@ class MomentTensor(Potential):
         displacements = displacements.to(self.filters.dtype)
         distances = displacements.square().sum(1).sqrt()
         harmonics = spherical_harmonics(displacements / distances.unsqueeze(1), self.max_l)
-        filters = self.filters
-        if self.num_types == 1:
-            filters = filters * self.type_weights[0]
+        filters = self.filters * self.type_weights[0] if self.num_types == 1 else self.filters
         radial = self.basis(distances) @ filters.reshape(self.basis.functions, -1)
 
         # Sums over neighbours as batched products of each bead's own rows: far fewer passes through memory than
@@ -228,7 +226,7 @@ class MomentTensor(Potential):
         parity = torch.where(self.odd_components, odd, odd.abs())
         harmonics = harmonics.index_select(0, flat).view(beads, longest, self.odd_components.shape[0]) * parity
         # split, not slices: its backward is one concatenation.
-        angular = harmonics.split([2 * degree + 1 for degree in range(self.max_l + 1)], 2)
+        angular = torch.split(harmonics, [2 * degree + 1 for degree in range(self.max_l + 1)], 2)
         filtered = radial.view(beads, longest, (self.max_l + 1) * self.channels).split(self.channels, 2)
         features: list[Tensor] = []
         for degree in range(self.max_l + 1):
@@ -279,8 +277,11 @@ class MomentTensor(Potential):
             return tensor.detach().cpu().double().numpy()
 
         tensors = {"filters": double(self.filters), "type_weights": double(self.type_weights)}
+        hidden = []
         for number, layer in enumerate(self.layers):
+            assert isinstance(layer, TypedLinear)
             weight, bias = double(layer.weight), double(layer.bias)
+            hidden.append(weight.shape[1])
             if number == 0:  # W (x - shift) / scale + b as one affine map
                 weight = weight / double(self.feature_scale)
                 bias = bias - weight @ double(self.feature_shift)
@@ -292,7 +293,7 @@ class MomentTensor(Potential):
             "max_l": self.max_l,
             "channels": self.channels,
             "radial_functions": self.basis.functions,
-            "hidden": [int(layer.bias.shape[1]) for layer in self.layers][:-1],
+            "hidden": hidden[:-1],
             "activation": self.activation,
         }
         return [(description, tensors)]
