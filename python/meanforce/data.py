@@ -76,10 +76,14 @@ class CGReporter:
         self._pending: list[dict[str, np.ndarray]] = []
         self._started = False
         self._file = _open_to_append(path) if append and Path(path).exists() else h5py.File(path, "w")
-        if GROUP in self._file:
-            self._check_same_contents()
-        else:
-            self._create()
+        try:
+            if GROUP in self._file:
+                self._check_same_contents()
+            else:
+                self._create()
+        except ValueError:
+            self._file.close()
+            raise
 
     def describeNextReport(self, simulation: Any) -> dict[str, Any]:
         """Say when the next frame is due and what it needs (OpenMM's reporter protocol)."""
@@ -168,7 +172,9 @@ class CGReporter:
         for name in ["box/edges", *self._recorded]:
             rows, kind = (3, "f8") if name == "box/edges" else (self._mapping.num_beads, "f4")
             group = beads.require_group(name)
-            group.create_dataset("value", (0, rows, 3), kind, maxshape=(None, rows, 3), chunks=(FRAMES_PER_CHUNK, rows, 3))
+            group.create_dataset(
+                "value", (0, rows, 3), kind, maxshape=(None, rows, 3), chunks=(FRAMES_PER_CHUNK, rows, 3)
+            )
             group["value"].attrs["unit"] = QUANTITIES[name]
             if name != "box/edges":  # H5MD lets quantities recorded together share their times
                 group["step"], group["time"] = edges["step"], edges["time"]
@@ -192,7 +198,7 @@ class CGReporter:
             beads[f"{name}/value"].resize(keep, axis=0)
         beads["box"].attrs["boundary"] = ["periodic" if self._periodic(simulation) else "none"] * 3
         if "velocity" in self._recorded:
-            integrator = simulation.context.getIntegrator()
+            integrator = simulation.integrator
             early = type(integrator).__name__ in HALF_STEP_EARLY
             step = integrator.getStepSize().value_in_unit(unit.picosecond)
             beads["velocity"].attrs["velocity_time_offset"] = -0.5 * step if early else 0.0
@@ -257,7 +263,7 @@ class Frames:
         ValueError
             If there are none.
         """
-        return _require_forces(self.forces, "these frames")
+        return _require_forces(self.forces, "these frames hold")
 
 
 class Trajectory:
@@ -334,7 +340,7 @@ class Trajectory:
         ValueError
             If the file has none.
         """
-        return _require_forces(self.forces, str(self.path))
+        return _require_forces(self.forces, f"{self.path} holds")
 
     def close(self) -> None:
         """Close the file."""
@@ -401,7 +407,7 @@ def _require_finite(values: Any, what: str) -> None:
 def _require_forces(forces: Any, where: str) -> Any:
     if forces is None:
         raise ValueError(
-            f"{where} holds no forces; force matching needs them: record with CGReporter(..., forces=True),"
+            f"{where} no forces; force matching needs them: record with CGReporter(..., forces=True),"
             " or use iterative Boltzmann inversion, which needs only positions"
         )
     return forces

@@ -61,7 +61,9 @@ class Mapping:
             raise ValueError(f"got {len(beads)} beads, {len(names)} names and {len(residues)} residue names")
         atoms = np.concatenate([np.asarray(a, dtype=int) for a in beads])
         if atoms.min() < 0 or atoms.max() >= len(atom_masses):
-            raise ValueError(f"atom indices must lie in 0 .. {len(atom_masses) - 1}, got {atoms.min()} .. {atoms.max()}")
+            raise ValueError(
+                f"atom indices must lie in 0 .. {len(atom_masses) - 1}, got {atoms.min()} .. {atoms.max()}"
+            )
         if len(np.unique(atoms)) != len(atoms):
             raise ValueError("an atom belongs to two beads")
         bead_of_entry = np.repeat(np.arange(len(beads)), sizes)
@@ -251,7 +253,7 @@ class Mapping:
         reference[..., self._atoms, :] = x[..., self._first[self._bead_of_entry], :]
         unmapped = np.setdiff1d(np.arange(self.num_atoms), self._atoms)
         reference[..., unmapped, :] = x[..., unmapped, :]
-        return reference + minimum_image(x - reference, box)
+        return np.asarray(reference + minimum_image(x - reference, box))
 
     def _find_joining_constraint(self, constraints: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
         if len(constraints) == 0:
@@ -272,7 +274,7 @@ class Mapping:
                 index[residue, name] = len(self._bead_types)
                 self._bead_types.append(BeadType(name, residue, mass))
             known = self._bead_types[index[residue, name]]
-            if not np.isclose(known.mass, mass, rtol=1e-6):
+            if abs(float(known.mass or 0.0) - mass) > 1e-6 * mass:
                 raise ValueError(
                     f"bead {bead} of type {residue}:{name} has mass {mass:.6g}, but the same type has mass"
                     f" {known.mass:.6g} elsewhere; give the beads different names"

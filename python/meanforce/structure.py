@@ -202,7 +202,9 @@ def mean_square_displacement(positions: Any, max_lag: int) -> tuple[np.ndarray, 
     lags = np.arange(max_lag + 1)
     early, late = cumulative[frames - lags], cumulative[frames] - cumulative[lags]
     msd = (early + late - 2 * correlation) / (frames - lags)[:, None]
-    return msd.mean(axis=1), msd.std(axis=1, ddof=1) / np.sqrt(x.shape[1]) if x.shape[1] > 1 else np.full(len(lags), np.nan)
+    particles = x.shape[1]
+    error = msd.std(axis=1, ddof=1) / np.sqrt(particles) if particles > 1 else np.full(len(lags), np.nan)
+    return msd.mean(axis=1), error
 
 
 def boltzmann_inversion(distribution: RDF, temperature: Any) -> np.ndarray:
@@ -214,7 +216,7 @@ def boltzmann_inversion(distribution: RDF, temperature: Any) -> np.ndarray:
     """
     kT = GAS_CONSTANT * float(strip_units(temperature, unit.kelvin))
     with np.errstate(divide="ignore"):
-        return -kT * np.log(distribution.g)
+        return np.asarray(-kT * np.log(distribution.g))
 
 
 def first_peak(distribution: RDF) -> tuple[float, float]:
@@ -286,7 +288,7 @@ def _neighbour_cosines(points: np.ndarray, vectors: np.ndarray, cutoff: float) -
     rows[centre, slot] = directions
     j, k = np.triu_indices(most, 1)
     cosines = np.einsum("nix,nkx->nik", rows, rows)[:, j, k]
-    return cosines[k[None, :] < counts[:, None]]
+    return np.asarray(cosines[k[None, :] < counts[:, None]])
 
 
 def _block_mean(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

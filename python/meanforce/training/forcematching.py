@@ -157,6 +157,24 @@ class ForceMatching:
         if (epochs is None) == (max_seconds is None):
             raise ValueError(f"give either `epochs` or `max_seconds`, got {epochs} and {max_seconds}")
         self._load_weights(self._weights)
+        self._weights = {name: p.detach() for name, p in self.model.named_parameters()}  # the live ones, for `save`
+        try:
+            self._loop(epochs, max_seconds, progress, checkpoint, checkpoint_seconds)
+        finally:
+            self._weights = {name: weight.clone() for name, weight in self._weights.items()}
+            self._load_weights(self._average)
+        if checkpoint is not None:
+            self.save(checkpoint)
+        return ForceMatchingResult(self._unexplained_prior, self.unexplained(), self._step, self._seconds)
+
+    def _loop(
+        self,
+        epochs: int | None,
+        max_seconds: float | None,
+        progress: Progress | None,
+        checkpoint: str | Path | None,
+        checkpoint_seconds: float,
+    ) -> None:
         batches = len(self._training) // self._batch_size
         started = saved = time.monotonic()
         before = self._seconds
@@ -170,11 +188,6 @@ class ForceMatching:
             if progress is not None:
                 total = epochs * batches if epochs is not None else self._estimated_total(max_seconds)
                 progress(self._step, total, loss)
-        if checkpoint is not None:
-            self.save(checkpoint)
-        self._weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self._load_weights(self._average)
-        return ForceMatchingResult(self._unexplained_prior, self.unexplained(), self._step, self._seconds)
 
     def unexplained(self) -> float:
         """Return the fraction of the held-out mean squared force that prior and model leave unexplained."""
@@ -189,7 +202,8 @@ class ForceMatching:
     def save(self, path: str | Path) -> None:
         """Write the state of the training, so that it can go on after `load`; replaces the file in one go."""
         state = {
-            "weights": dict(self.model.state_dict()),
+            "weights": self._weights,
+            "buffers": dict(self.model.named_buffers()),
             "average": self._average,
             "optimizer": self._optimizer.state_dict(),
             "step": self._step,
@@ -211,11 +225,14 @@ class ForceMatching:
         state = torch.load(path, weights_only=True)
         if state["frames"] != len(self._training):
             raise ValueError(f"{path} was trained on {state['frames']} frames, not {len(self._training)}")
-        try:
-            self.model.load_state_dict(state["weights"])
-        except RuntimeError as error:
-            raise ValueError(f"{path} belongs to another model: {error}") from None
-        self._weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        saved = {**state["weights"], **state["buffers"]}
+        if {name: tensor.shape for name, tensor in own.items()} != {name: t.shape for name, t in saved.items()}:
+            raise ValueError(f"{path} is the training of a model with other parameters")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(saved[name])
+        self._weights = state["weights"]
         self._average = state["average"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._seconds = state["step"], state["seconds"]
@@ -224,8 +241,6 @@ class ForceMatching:
         self, frames: Trajectory | Frames, prior: Potential | None
     ) -> tuple[list[_Frame], list[float], list[float]]:
         prepared, squared, squared_left = [], [], []
-        types = self._types.numpy()
-        del types
         for index in range(len(frames)):
             frame = frames[index : index + 1]
             positions, box = np.asarray(frame.positions[0], dtype=float), None if frame.box is None else frame.box[0]
@@ -273,7 +288,7 @@ class ForceMatching:
         forces = pair_forces(self.model, displacements, first, second, types, differentiable=True)
         loss = (forces - target).square().sum() / (len(batch) * self._mean_square)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self._optimizer.step()
         self._step += 1
         decay = min(self._averaging, self._step / (10 + self._step))

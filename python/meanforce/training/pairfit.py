@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import linalg
 
 from ..data import Frames, Trajectory
 from ..potentials import PairSpline
@@ -43,9 +45,9 @@ class PairForceMatching:
     r"""Least-squares fit of B-spline pair potentials to forces, accumulated frame by frame.
 
     Minimises sum \|F - F_pair(c)\|^2 + lambda \|second differences of c\|^2 by normal equations, which are exact
-    because forces are linear in the coefficients (multiscale coarse graining, doi:10.1021/jp044629q). Where no pair
-    comes, at short distances, the coefficients go on as a straight line with at least the steepest slope of the sampled
-    range, so the potential stays repulsive and its curvature at r = 0 vanishes.
+    because forces are linear in the coefficients (multiscale coarse graining, doi:10.1021/jp044629q). Where hardly any
+    pair comes, at short distances, the coefficients go on as a straight line, in the end with at least the steepest
+    slope of the sampled range, so the potential stays repulsive and its curvature at r = 0 vanishes.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ class PairForceMatching:
         """
         if not np.any(self._counts >= SAMPLED_PAIRS):
             raise ValueError(f"fewer than {SAMPLED_PAIRS} pairs within {self._template.cutoff} nm in any knot interval")
-        normal, right = sum(self._normal), sum(self._right)
+        normal, right = np.sum(self._normal, axis=0), np.sum(self._right, axis=0)
         coefficients = self._coefficients(normal, right)
         errors = np.full(coefficients.shape, np.nan)
         if len(self._normal) > 1:
@@ -125,7 +127,7 @@ class PairForceMatching:
         slopes = np.stack([np.zeros_like(t), np.ones_like(t), 2 * t, 3 * t**2], axis=1) @ basis.to_local.numpy()
         # (pairs, functions, components): the force of function k on the first bead is dB_k/dr along the displacement
         forces = (slopes / basis.spacing)[:, :, None] * (displacements / r[:, None])[:, None, :]
-        width = basis.functions + 3  # the last three are 0 on [0, rc]'s outside: cut off below
+        width = basis.functions + 3  # the last three do not belong to the basis: cut off below
         columns = (row * width + knot)[:, None, None] + np.arange(4)[None, :, None]
         size = 3 * len(positions) * len(self._counts) * width
         design = np.zeros(size)
@@ -137,23 +139,14 @@ class PairForceMatching:
         return shaped.reshape(3 * len(positions), -1)
 
     def _coefficients(self, normal: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Solve for the sampled coefficients; the others are zero."""
+        """Solve for the sampled coefficients; the others continue them as a straight line."""
         rows, functions = self._counts.shape
-        smooth = np.zeros_like(normal)
-        used = np.zeros((rows, functions), dtype=bool)
-        for row in range(rows):
-            start = _first_sampled(self._counts[row])
-            used[row, start:] = True
-            smooth_row = slice(row * functions + start, (row + 1) * functions)
-            if functions - start > 2:
-                second = np.diff(np.eye(functions - start), 2, axis=0)
-                smooth[smooth_row, smooth_row] = second.T @ second
-        chosen = used.reshape(-1)
-        scale = np.trace(normal) / max(1, int(chosen.sum()))
-        matrix = (normal + self._regularization * scale * smooth)[np.ix_(chosen, chosen)]
-        coefficients = np.zeros(rows * functions)
-        coefficients[chosen] = np.linalg.lstsq(matrix, right[chosen], rcond=None)[0]
-        return coefficients.reshape(rows, functions)
+        continuation = linalg.block_diag(*(_linear_continuation(functions, _first_sampled(c)) for c in self._counts))
+        bending = linalg.block_diag(*[np.diff(np.eye(functions), 2, axis=0)] * rows) @ continuation
+        scale = np.trace(normal) / continuation.shape[1]
+        matrix = continuation.T @ normal @ continuation + self._regularization * scale * bending.T @ bending
+        free = np.linalg.lstsq(matrix, continuation.T @ right, rcond=None)[0]
+        return np.asarray(continuation @ free).reshape(rows, functions)
 
 
 def fit_pair_spline(
@@ -193,7 +186,7 @@ def fit_pair_spline_with_errors(
     frames.require_forces()
     fit = PairForceMatching(cutoff, spacing, num_types, regularization)
     edges = np.linspace(0, len(frames), min(BLOCKS, len(frames)) + 1).astype(int)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         fit.add_block(frames[start:stop])
     return fit.solve()
 
@@ -224,6 +217,15 @@ def with_coefficients(template: PairSpline, coefficients: np.ndarray) -> PairSpl
     with torch.no_grad():
         potential.coefficients.copy_(torch.from_numpy(np.ascontiguousarray(coefficients)))
     return potential
+
+
+def _linear_continuation(functions: int, start: int) -> np.ndarray:
+    """Return the (n_functions, n_functions - start) matrix from free to all coefficients: a line below `start`."""
+    matrix = np.concatenate([np.zeros((start, functions - start)), np.eye(functions - start)])
+    distance = start - np.arange(start)
+    if functions - start > 1:
+        matrix[:start, 0], matrix[:start, 1] = 1 + distance, -distance
+    return matrix
 
 
 def _first_sampled(counts: np.ndarray) -> int:
