@@ -342,7 +342,7 @@ class MemoryKernel:
         """Return the memoryless kernel of the same integrated friction."""
         return MemoryKernel.white(self.friction)
 
-    def langevin(self, temperature: Any, stepSize: Any) -> openmm.LangevinMiddleIntegrator:  # noqa: N803 (OpenMM's name)
+    def langevin(self, temperature: Any, stepSize: Any) -> openmm.LangevinMiddleIntegrator:
         """Return OpenMM's Langevin integrator at the integrated friction of this kernel.
 
         Parameters
