@@ -180,10 +180,9 @@ class WaterDemo:
         x = np.array(model.positions.value_in_unit(unit.nanometer)).reshape(s.molecules, 3, 3)
         old = np.diag(model.topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer))
         mass = sum(atom.element.mass.value_in_unit(unit.dalton) for atom in model.topology.atoms())
-        gram_per_cm3 = (1.0 * unit.gram / unit.centimeter**3 * unit.AVOGADRO_CONSTANT_NA).value_in_unit(
-            unit.dalton / unit.nanometer**3 / unit.mole
-        )
-        edge = (mass / (s.density * gram_per_cm3)) ** (1 / 3)
+        molar = s.density * unit.gram / unit.centimeter**3 * unit.AVOGADRO_CONSTANT_NA  # OpenMM's dalton is a molar unit
+        density = molar.value_in_unit(unit.dalton / unit.nanometer**3)
+        edge = (mass / density) ** (1 / 3)
         x += x[:, :1] * (edge / old - 1.0)
         model.positions = x.reshape(-1, 3) * unit.nanometer
         model.topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)
@@ -271,7 +270,7 @@ class WaterDemo:
         kernel = iteration.average()
         kernel.save(self.folder / "kernel.json")
         self._export(self._prior("structure"), self._network(), self.folder / "model.pt", kernel)
-        return {"friction": kernel.friction, "modes": kernel.modes, "history": iteration.history}
+        return {"friction": kernel.friction, "modes": kernel.modes, "history": [asdict(record) for record in iteration.history]}
 
     def run_langevin(self, advance: Advance) -> dict[str, Any]:
         """Run Langevin dynamics with the kernel's integral as friction."""
