@@ -77,6 +77,7 @@ inline void momentsOfRow(const CpuRow& row, const CpuChannels& c, float* scratch
             const float* t = c.table+row.interval[e]*stride+block*LANES;
             Float8 a;
             load(c.typeWeights+c.types[row.bead[e]]*width+block*LANES, a);
+            MEANFORCE_UNROLL
             for (int l = 0; l <= L; l++) {
                 Float8 t0, t1, t2, t3;
                 load(t+l*width, t0);
@@ -84,10 +85,12 @@ inline void momentsOfRow(const CpuRow& row, const CpuChannels& c, float* scratch
                 load(t+l*width+2*stride, t2);
                 load(t+l*width+3*stride, t3);
                 const Float8 W = a*(t0*b[0]+t1*b[LANES]+t2*b[2*LANES]+t3*b[3*LANES]);
+                MEANFORCE_UNROLL
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++)
                     sum[lm] += W*Ye[lm*LANES];
             }
         }
+        MEANFORCE_UNROLL
         for (int lm = 0; lm < M; lm++)
             store(sum[lm], moments+(block*M+lm)*LANES);
     }
@@ -104,6 +107,7 @@ inline void forceOfRow(int bead, const CpuRow& row, const CpuChannels& c, const 
     Float8 fx = {}, fy = {}, fz = {};
     for (int block = 0; block < c.numBlocks; block++) {
         Float8 Gi[M], ai;
+        MEANFORCE_UNROLL
         for (int lm = 0; lm < M; lm++)
             load(G+((bead*c.numBlocks+block)*M+lm)*LANES, Gi[lm]);
         load(c.typeWeights+c.types[bead]*width+block*LANES, ai);
@@ -114,6 +118,7 @@ inline void forceOfRow(int bead, const CpuRow& row, const CpuChannels& c, const 
             const float* Gj = G+(j*c.numBlocks+block)*M*LANES;
             Float8 aj, radial = {};
             load(c.typeWeights+c.types[j]*width+block*LANES, aj);
+            MEANFORCE_UNROLL
             for (int l = 0; l <= L; l++) {
                 Float8 t0, t1, t2, t3, Y0 = {}, Yx = {}, Yy = {}, Yz = {};
                 load(t+l*width, t0);
@@ -123,6 +128,7 @@ inline void forceOfRow(int bead, const CpuRow& row, const CpuChannels& c, const 
                 const Float8 W = t0*b[0]+t1*b[LANES]+t2*b[2*LANES]+t3*b[3*LANES];
                 const Float8 dW = t0*db[0]+t1*db[LANES]+t2*db[2*LANES]+t3*db[3*LANES];
                 const Float8 sign = (l%2 == 0 ? ai : -ai);
+                MEANFORCE_UNROLL
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
                     Float8 g;
                     load(Gj+lm*LANES, g);
@@ -172,24 +178,72 @@ MEANFORCE_CLONES void computeForceOfRow(int maxL, int bead, const CpuRow& row, c
     }
 }
 
+/** The features of one bead, as column `lane` of x[feature][bead]. */
+MEANFORCE_CLONES void computeFeatures(int maxL, int channels, const float* moments, float* x, int lane) {
+    const int M = (maxL+1)*(maxL+1);
+    for (int first = 0; first < channels; first += LANES, moments += M*LANES) {
+        const int count = channels-first < LANES ? channels-first : LANES;
+        for (int c = 0; c < count; c++)
+            x[(first+c)*TILE+lane] = moments[c];
+        for (int l = 0; l <= maxL; l++) {
+            Float8 sum = {};
+            for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
+                Float8 m;
+                load(moments+lm*LANES, m);
+                sum += m*m;
+            }
+            for (int c = 0; c < count; c++)
+                x[((l+1)*channels+first+c)*TILE+lane] = sum[c];
+        }
+    }
+}
+
+/** Replace the moments of one bead by dU/dM, given column `lane` of dU/dx[feature][bead]. */
+MEANFORCE_CLONES void momentGradients(int maxL, int channels, const float* gradient, int lane, float* moments) {
+    const int M = (maxL+1)*(maxL+1);
+    for (int first = 0; first < channels; first += LANES, moments += M*LANES) {
+        const int count = channels-first < LANES ? channels-first : LANES;
+        for (int l = 0; l <= maxL; l++) {
+            Float8 twice = {};
+            for (int c = 0; c < count; c++)
+                twice[c] = 2.0f*gradient[((l+1)*channels+first+c)*TILE+lane];
+            for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
+                Float8 m;
+                load(moments+lm*LANES, m);
+                m *= twice;
+                store(m, moments+lm*LANES);
+            }
+        }
+        for (int c = 0; c < count; c++)
+            moments[c] += gradient[(first+c)*TILE+lane];
+    }
+}
+
 /** y[row][bead] = bias[row] + sum_col w[row][col] x[col][bead] for a tile of beads; w is packed by pack(). */
 MEANFORCE_CLONES void multiply(const float* w, const float* bias, const float* x, float* y, int rows, int cols) {
     constexpr int V = TILE/LANES;
     for (int row = 0; row < rows; row += ROWS) {
         Float8 sum[ROWS][V];
+        MEANFORCE_UNROLL
         for (int i = 0; i < ROWS; i++)
+            MEANFORCE_UNROLL
             for (int v = 0; v < V; v++)
                 sum[i][v] = Float8{}+(bias == nullptr ? 0.0f : bias[row+i]);
         for (int col = 0; col < cols; col++) {
             Float8 xv[V];
+            MEANFORCE_UNROLL
             for (int v = 0; v < V; v++)
                 load(x+col*TILE+v*LANES, xv[v]);
+            MEANFORCE_UNROLL
             for (int i = 0; i < ROWS; i++)
+                MEANFORCE_UNROLL
                 for (int v = 0; v < V; v++)
                     sum[i][v] += xv[v]*w[i];
             w += ROWS;
         }
+        MEANFORCE_UNROLL
         for (int i = 0; i < ROWS; i++)
+            MEANFORCE_UNROLL
             for (int v = 0; v < V; v++)
                 store(sum[i][v], y+(row+i)*TILE+v*LANES);
     }
@@ -416,21 +470,10 @@ Vec3 CpuCalcMomentTensorForceKernel::computeForce(int bead, Scratch& scratch) co
 }
 
 void CpuCalcMomentTensorForceKernel::evaluateNetwork(const Tile& tile, Scratch& scratch) {
-    auto moment = [&](int i, int lm, int c) -> float& {
-        return moments[(((size_t) (tile.first+i)*numBlocks+c/LANES)*numMoments+lm)*LANES+c%LANES];
-    };
+    const int size = numBlocks*numMoments*LANES;
     // Lanes without a bead compute something that is never read.
-    float* x = scratch.values[0].data();
     for (int i = 0; i < tile.count; i++)
-        for (int c = 0; c < channels; c++) {
-            x[c*TILE+i] = moment(i, 0, c);
-            for (int l = 0; l <= maxL; l++) {
-                float sum = 0.0f;
-                for (int lm = l*l; lm < (l+1)*(l+1); lm++)
-                    sum += moment(i, lm, c)*moment(i, lm, c);
-                x[((l+1)*channels+c)*TILE+i] = sum;
-            }
-        }
+        computeFeatures(maxL, channels, &moments[(size_t) (tile.first+i)*size], scratch.values[0].data(), i);
     const int last = (int) layers.size()-1;
     for (int k = 0; k <= last; k++) {
         const Layer& layer = layers[k];
@@ -453,14 +496,7 @@ void CpuCalcMomentTensorForceKernel::evaluateNetwork(const Tile& tile, Scratch& 
         gradient.swap(scratch.nextGradient);
     }
     for (int i = 0; i < tile.count; i++)
-        for (int c = 0; c < channels; c++) {
-            for (int l = 0; l <= maxL; l++) {
-                const float twice = 2.0f*gradient[((l+1)*channels+c)*TILE+i];
-                for (int lm = l*l; lm < (l+1)*(l+1); lm++)
-                    moment(i, lm, c) *= twice;
-            }
-            moment(i, 0, c) += gradient[c*TILE+i];
-        }
+        momentGradients(maxL, channels, gradient.data(), i, &moments[(size_t) (tile.first+i)*size]);
 }
 
 }

@@ -10,6 +10,13 @@
 #define MEANFORCE_CLONES
 #endif
 
+// Before a loop over an array that must live in registers: it only does if every index is a constant.
+#if defined(__clang__)
+#define MEANFORCE_UNROLL _Pragma("unroll")
+#else
+#define MEANFORCE_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 namespace meanforce {
 
 constexpr int LANES = 8;

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+#include "CommonCalcMomentTensorForceKernel.h"
+#include "CommonMeanForceKernelSources.h"
+#include "meanforce/internal/MomentTensorForceImpl.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/common/ComputeForceInfo.h"
+#include "openmm/common/ContextSelector.h"
+#include "openmm/internal/ContextImpl.h"
+#include <algorithm>
+#include <cmath>
+
+using namespace OpenMM;
+using namespace std;
+
+namespace meanforce {
+
+/** Every OpenCL device has at least this much local memory. */
+static constexpr int LOCAL_MEMORY = 32768;
+/** Work groups of the network; OpenMM's energy buffer has room for one element for each group of any size. */
+static constexpr int MAX_NETWORK_BLOCK = 128;
+
+class CommonCalcMomentTensorForceKernel::ForceInfo : public ComputeForceInfo {
+public:
+    explicit ForceInfo(const MomentTensorForce& force) : force(force) {
+    }
+    bool areParticlesIdentical(int particle1, int particle2) override {
+        return force.getParticleType(particle1) == force.getParticleType(particle2);
+    }
+private:
+    const MomentTensorForce& force;
+};
+
+void CommonCalcMomentTensorForceKernel::initialize(const System& system, const MomentTensorForce& force) {
+    ContextSelector selector(cc);
+    if (cc.getNumContexts() > 1)
+        throw OpenMMException("MomentTensorForce does not support using multiple devices, found "+to_string(cc.getNumContexts()));
+    maxL = force.getMaxL();
+    channels = force.getNumChannels();
+    numTypes = force.getNumTypes();
+    numFunctions = force.getNumFilterFunctions();
+    cutoff = force.getCutoff();
+    spacing = force.getFilterSpacing();
+    periodic = force.usesPeriodicBoundaryConditions();
+    silu = (force.getActivation() == "silu");
+    layerSizeValues = {force.getNumFeatures()};
+    numUnits = force.getNumFeatures();
+    int numWeights = 0, numBiases = 0, widest = force.getNumFeatures();
+    for (int k = 0; k < force.getNumLayers(); k++) {
+        int outputs = force.getNumLayerOutputs(k);
+        layerSizeValues.push_back(outputs);
+        numUnits += outputs;
+        widest = max(widest, outputs);
+        numWeights += (int) force.getLayerWeights(k).size();
+        numBiases += (int) force.getLayerBiases(k).size();
+    }
+    const int realSize = (cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float));
+    if (2*numUnits*realSize > LOCAL_MEMORY)
+        throw OpenMMException("MomentTensorForce: the features and units of all layers must be at most "+to_string(LOCAL_MEMORY/(2*realSize))+
+                " on this platform, found "+to_string(numUnits));
+    networkBlockSize = min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()});
+    int numAtoms = cc.getNumAtoms();
+    types.initialize<int>(cc, numAtoms, "momentTensorTypes");
+    filters.initialize(cc, (numFunctions+7)*(maxL+1)*channels, realSize, "momentTensorFilters");
+    typeWeights.initialize(cc, numTypes*channels, realSize, "momentTensorTypeWeights");
+    layerSizes.initialize<int>(cc, layerSizeValues.size(), "momentTensorLayerSizes");
+    layerSizes.upload(layerSizeValues);
+    weights.initialize(cc, numWeights, realSize, "momentTensorWeights");
+    transposed.initialize(cc, numWeights, realSize, "momentTensorTransposedWeights");
+    biases.initialize(cc, numBiases, realSize, "momentTensorBiases");
+    moments.initialize(cc, (size_t) numAtoms*(maxL+1)*(maxL+1)*channels, realSize, "moments");
+    uploadParameters(force);
+    list = make_unique<NeighborList>(cc, cutoff, periodic, getPlatform().getName() == "OpenCL", [](int particle) {
+        throw MomentTensorForceImpl::positionError(particle);
+    });
+    list->initialize(types);
+    cc.addForce(info = new ForceInfo(force));
+}
+
+void CommonCalcMomentTensorForceKernel::uploadParameters(const MomentTensorForce& force) {
+    // OpenMM only exchanges particles of the same type, so types in the original order hold in any present order.
+    vector<int> typeValues;
+    for (int i = 0; i < force.getNumParticles(); i++)
+        typeValues.push_back(force.getParticleType(i));
+    types.upload(typeValues);
+    typeWeights.upload(force.getTypeWeights(), true);
+    // Functions are counted from the cutoff inwards, q = G-1-k, and interval n needs functions n-3..n: three rows of zeros
+    // come first.  The last interval kept is G+3, which sees only zeros.
+    int stride = (maxL+1)*channels;
+    vector<double> values((numFunctions+7)*stride, 0.0);
+    for (int q = 0; q < numFunctions; q++)
+        copy_n(force.getFilterCoefficients().begin()+(numFunctions-1-q)*stride, stride, values.begin()+(q+3)*stride);
+    filters.upload(values, true);
+    vector<double> allWeights, allTransposed, allBiases;
+    for (int k = 0; k < force.getNumLayers(); k++) {
+        const vector<double>& w = force.getLayerWeights(k);
+        const vector<double>& b = force.getLayerBiases(k);
+        int inputs = force.getNumLayerInputs(k), outputs = force.getNumLayerOutputs(k);
+        allTransposed.insert(allTransposed.end(), w.begin(), w.end());
+        allBiases.insert(allBiases.end(), b.begin(), b.end());
+        for (int type = 0; type < numTypes; type++)
+            for (int in = 0; in < inputs; in++)
+                for (int out = 0; out < outputs; out++)
+                    allWeights.push_back(w[(type*outputs+out)*inputs+in]);
+    }
+    weights.upload(allWeights, true);
+    transposed.upload(allTransposed, true);
+    biases.upload(allBiases, true);
+}
+
+void CommonCalcMomentTensorForceKernel::copyParametersToContext(ContextImpl& context, const MomentTensorForce& force) {
+    ContextSelector selector(cc);
+    uploadParameters(force);
+    cc.invalidateMolecules(info);
+}
+
+void CommonCalcMomentTensorForceKernel::compile() {
+    map<string, string> defines;
+    defines["NUM_ATOMS"] = cc.intToString(cc.getNumAtoms());
+    defines["PADDED_NUM_ATOMS"] = cc.intToString(cc.getPaddedNumAtoms());
+    defines["MAX_L"] = cc.intToString(maxL);
+    defines["CHANNELS"] = cc.intToString(channels);
+    defines["NUM_TYPES"] = cc.intToString(numTypes);
+    defines["NUM_FUNCTIONS"] = cc.intToString(numFunctions);
+    defines["FILTER_STRIDE"] = cc.intToString((maxL+1)*channels);
+    defines["NUM_LAYERS"] = cc.intToString((int) layerSizeValues.size()-1);
+    defines["NUM_UNITS"] = cc.intToString(numUnits);
+    defines["CUTOFF"] = cc.doubleToString(cutoff);
+    defines["INV_SPACING"] = cc.doubleToString(1/spacing);
+    defines["LARGEST_EXPONENT"] = cc.doubleToString(80.0);
+    defines["ONE_SIXTH"] = cc.doubleToString(1.0/6.0);
+    defines["ROOT_3"] = cc.doubleToString(sqrt(3.0));
+    defines["ROOT_5"] = cc.doubleToString(sqrt(5.0));
+    defines["ROOT_15"] = cc.doubleToString(sqrt(15.0));
+    defines["ROOT_35"] = cc.doubleToString(sqrt(35.0));
+    defines["ROOT_70"] = cc.doubleToString(sqrt(70.0));
+    defines["ROOT_3_8"] = cc.doubleToString(sqrt(3.0/8.0));
+    defines["ROOT_5_8"] = cc.doubleToString(sqrt(5.0/8.0));
+    if (silu)
+        defines["SILU"] = "1";
+    ComputeProgram program = cc.compileProgram(CommonMeanForceKernelSources::momentTensor, defines);
+    momentsKernel = program->createKernel("computeMoments");
+    forceKernel = program->createKernel("computeForces");
+    for (ComputeKernel kernel : {momentsKernel, forceKernel}) {
+        kernel->addArg(list->getCounts());
+        kernel->addArg(list->getRows());
+        kernel->addArg(list->getDeltas());
+        kernel->addArg(list->getCapacity());      // 3
+        kernel->addArg(types);
+        kernel->addArg(filters);
+        kernel->addArg(typeWeights);
+        kernel->addArg(moments);
+    }
+    forceKernel->addArg(cc.getLongForceBuffer());
+    networkKernel = program->createKernel("evaluateNetwork");
+    networkKernel->addArg(types);
+    networkKernel->addArg(layerSizes);
+    networkKernel->addArg(weights);
+    networkKernel->addArg(transposed);
+    networkKernel->addArg(biases);
+    networkKernel->addArg(moments);
+    networkKernel->addArg(cc.getEnergyBuffer());
+}
+
+double CommonCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy) {
+    ContextSelector selector(cc);
+    if (!compiled) {
+        compile();
+        compiled = true;
+    }
+    if (periodic) {
+        Vec3 box[3];
+        cc.getPeriodicBoxVectors(box[0], box[1], box[2]);
+        MomentTensorForceImpl::checkBox(box, cutoff);
+    }
+    buildNeighborList();
+    computeMoments();
+    evaluateNetwork();
+    if (includeForces)
+        computeForces();
+    list->finish();
+    return 0.0;
+}
+
+void CommonCalcMomentTensorForceKernel::buildNeighborList() {
+    list->build();
+}
+
+void CommonCalcMomentTensorForceKernel::computeMoments() {
+    momentsKernel->setArg(3, list->getCapacity());
+    momentsKernel->execute(cc.getNumAtoms()*channels);
+}
+
+void CommonCalcMomentTensorForceKernel::evaluateNetwork() {
+    networkKernel->execute(cc.getNumAtoms()*networkBlockSize, networkBlockSize);
+}
+
+void CommonCalcMomentTensorForceKernel::computeForces() {
+    forceKernel->setArg(3, list->getCapacity());
+    forceKernel->execute(cc.getNumAtoms()*channels);
+}
+
+}
