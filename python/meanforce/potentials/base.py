@@ -75,7 +75,8 @@ class Potential(torch.nn.Module):
     """A coarse-grained potential U(x) = sum_i u_i, where u_i depends on the beads within one cutoff of bead i.
 
     A subclass provides `bead_energies`, and `components` if it has a native counterpart that `meanforce.export` can
-    describe.
+    describe. Potentials can be scripted with ``torch.jit.script``, after ``requires_grad_(False)`` (what export does):
+    torch 2.13's executor gives wrong forces where parameters need gradients and the positions of its first call don't.
 
     Parameters
     ----------

@@ -28,8 +28,6 @@ class BSpline(torch.nn.Module):
         G, at least 4.
     """
 
-    to_local: Tensor
-
     def __init__(self, cutoff: float, functions: int) -> None:
         super().__init__()
         if int(functions) != functions or functions < 4:
@@ -37,25 +35,16 @@ class BSpline(torch.nn.Module):
         self.cutoff = float(cutoff)
         self.functions = int(functions)
         self.spacing = self.cutoff / self.functions
-        # Between knots n and n + 1, at r = (n + t) D, only functions n .. n + 3 differ from 0. Each is a cubic in t:
-        # (1 - t)^3, 3 t^3 - 6 t^2 + 4, -3 t^3 + 3 t^2 + 3 t + 1 and t^3, over 6. Rows are powers of t.
-        self.register_buffer(
-            "to_local",
-            torch.tensor(
-                [[1.0, 4.0, 1.0, 0.0], [-3.0, 0.0, 3.0, 0.0], [3.0, -6.0, 3.0, 0.0], [-1.0, 3.0, -3.0, 1.0]],
-                dtype=torch.float64,
-            )
-            / 6.0,
-            persistent=False,
-        )
 
     def forward(self, distances: Tensor) -> Tensor:
         """Return the values of all functions, shape (P, G), at `distances`, shape (P,), in nm."""
         scaled = distances / self.spacing
         knot = scaled.detach().floor().clamp(0, self.functions)  # beyond rc everything falls into the columns cut off
+        # Between knots n and n + 1, at r = (n + t) D, only functions n .. n + 3 differ from 0.
         t = (scaled - knot).unsqueeze(1)
-        powers = torch.cat([torch.ones_like(t), t, t * t, t * t * t], 1)
-        local = powers @ self.to_local.to(distances.dtype)
+        s = 1.0 - t
+        tt, ss = t * t, s * s
+        local = torch.cat([ss * s, 4.0 - 3.0 * tt * (1.0 + s), 4.0 - 3.0 * ss * (1.0 + t), tt * t], 1) / 6.0
         columns = knot.to(torch.long).unsqueeze(1) + torch.arange(4, device=distances.device)
         values = torch.zeros(
             distances.shape[0], self.functions + 4, dtype=distances.dtype, device=distances.device
