@@ -6,6 +6,7 @@ Importing this package registers the native kernels on every OpenMM platform tha
 
 from ._plugins import platforms
 from ._version import __version__
+from .gle import GLEIntegrator
 from .memorykernel import MemoryKernel
 
-__all__ = ["MemoryKernel", "__version__", "platforms"]
+__all__ = ["GLEIntegrator", "MemoryKernel", "__version__", "platforms"]
