@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 from openmm import unit
+from scipy.integrate import trapezoid
 
 from .._openmm import strip_units
 
@@ -47,6 +49,26 @@ class Correlation:
     zero: float
     blocks: Array
     weights: Array
+
+    @classmethod
+    def from_table(cls, t: ArrayLike, value: ArrayLike, zero: float = 1.0) -> Correlation:
+        """Return a correlation that was obtained elsewhere, taken as exact.
+
+        Parameters
+        ----------
+        t : array_like, shape (T,)
+            Lags from 0 on, in ps.
+        value : array_like, shape (T,)
+            In any unit; it is normalised.
+        zero : float
+            C(0), in nm^2/ps^2.
+        """
+        times = np.asarray(strip_units(t, unit.picosecond), dtype=np.float64)
+        c = np.asarray(value, dtype=np.float64)
+        if times.ndim != 1 or times.shape != c.shape or len(c) < 2 or not c[0] > 0.0:
+            raise ValueError(f"`t` and `value` must be lists of the same length >= 2, value[0] > 0, got {c.shape}")
+        c = c / c[0]
+        return cls(times, c, np.zeros_like(c), float(zero), np.stack([c, c]), np.full((2, len(c)), 0.5))
 
     @property
     def dt(self) -> float:
@@ -115,7 +137,8 @@ def velocity_autocorrelation(
     share = origins / origins.sum(axis=0)
     parts = sums / origins / zero
     value = pooled / zero
-    return Correlation(np.arange(lags + 1) * step, value, _standard_error(parts, share), zero, parts, share)
+    t = step * np.arange(lags + 1, dtype=np.float64)
+    return Correlation(t, value, _standard_error(parts, share), zero, parts, share)
 
 
 def mean_square_displacement(
@@ -152,7 +175,7 @@ def mean_square_displacement(
     squares = np.zeros(len(x))
     for i in range(0, x.shape[1], _BEADS_AT_ONCE):
         part = slice(i, i + _BEADS_AT_ONCE)
-        squares += np.einsum("fnc,fnc,n->f", *(2 * (x[:, part] - origin[part],)), weights[part]) / 3.0
+        squares += np.einsum("fnc,n->f", (x[:, part] - origin[part]) ** 2, weights[part]) / 3.0
     running = np.concatenate([[0.0], np.cumsum(squares)])
     products = _lagged_products(x, weights, starts, lags, origin)
     origins = _origin_counts(len(x), starts, lags)
@@ -162,7 +185,8 @@ def mean_square_displacement(
     now = running[end] - running[begin]
     later = running[end + lag] - running[begin + lag]
     sums = 3.0 * (now + later - 2.0 * products)
-    return lag * step, sums.sum(axis=0) / origins.sum(axis=0), sums / origins
+    t = step * lag.astype(np.float64)
+    return t, np.asarray(sums.sum(axis=0) / origins.sum(axis=0)), np.asarray(sums / origins)
 
 
 def diffusion_coefficient(
@@ -192,10 +216,10 @@ def diffusion_coefficient(
     if limit > source.t[-1] + 0.5 * source.dt:
         raise ValueError(f"`to` must be at most the longest lag, {source.t[-1]:.6g} ps, got {limit:.6g}")
     chosen = source.t <= limit + 0.5 * source.dt
-    integrals = np.trapezoid(source.blocks[:, chosen], dx=source.dt, axis=1)
+    integrals = np.asarray(trapezoid(source.blocks[:, chosen], dx=source.dt, axis=1))
     share = source.weights[:, 0]
     error = _standard_error(integrals[:, None], share[:, None])[0]
-    value = np.trapezoid(source.value[chosen], dx=source.dt)
+    value = trapezoid(source.value[chosen], dx=source.dt)
     return Diffusion(float(value * source.zero), float(error * source.zero))
 
 
@@ -225,7 +249,9 @@ def diffusion_from_displacement(
 
 
 def unwrap(positions: ArrayLike, box: ArrayLike) -> Array:
-    """Return a trajectory without the jumps of a rectangular periodic box; beads must move less than half of it a frame.
+    """Return a trajectory without the jumps of a rectangular periodic box.
+
+    Beads must move by less than half an edge from frame to frame.
 
     Parameters
     ----------
@@ -244,7 +270,7 @@ def unwrap(positions: ArrayLike, box: ArrayLike) -> Array:
     return out
 
 
-def relative_l2_error(c1: Correlation | ArrayLike, c2: Correlation | ArrayLike, t_max: float = 2.0) -> float:
+def relative_l2_error(c1: Correlation, c2: Correlation, t_max: float = 2.0) -> float:
     """Return sqrt(int (c1 - c2)^2 dt / int c2^2 dt) of two normalised correlations from 0 to t_max.
 
     Parameters
@@ -264,11 +290,10 @@ def relative_l2_error(c1: Correlation | ArrayLike, c2: Correlation | ArrayLike, 
             raise TypeError(f"`{name}` must be a Correlation, got {type(c).__name__}")
         if c.t[-1] < t_max - 0.5 * c.dt:
             raise ValueError(f"`{name}` must reach `t_max` = {t_max} ps, but its longest lag is {c.t[-1]:.6g} ps")
-    assert isinstance(c1, Correlation) and isinstance(c2, Correlation)
     chosen = c2.t <= t_max + 0.5 * c2.dt
     reference = c2.value[chosen] / c2.value[0]
     other = np.interp(c2.t[chosen], c1.t, c1.value / c1.value[0])
-    return float(np.sqrt(np.trapezoid((other - reference) ** 2) / np.trapezoid(reference**2)))
+    return float(np.sqrt(trapezoid((other - reference) ** 2) / trapezoid(reference**2)))
 
 
 # -------------------------------------------------------------------------------------------------- helpers
@@ -324,7 +349,7 @@ def _lagged_products(
 ) -> Array:
     """Return sum_i w_i sum_t a_i(t).a_i(t + lag)/3 over the time origins t of each block, shape (B, lags+1)."""
     sums = np.zeros((len(starts) - 1, lags + 1))
-    for b, (begin, end) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+    for b, (begin, end) in enumerate(pairwise(starts)):
         # Room for the lags wanted on one side and for the wrapped-around negative lags on the other.
         size = scipy.fft.next_fast_len(int(end - begin) + lags, real=True)
         spectrum = np.zeros(size // 2 + 1, dtype=complex)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from ..memorykernel import MemoryKernel
 from .correlations import Correlation
@@ -64,10 +65,10 @@ def markovian_report(kernel: MemoryKernel, vacf: Correlation | None = None) -> M
     # From well below the fastest to well above the slowest decay there is.
     t = np.concatenate([[0.0], np.geomspace(1e-3 / np.abs(kernel.drift).max(), 20.0 / rates[rates > 0.0].min(), 4000)])
     size = np.abs(kernel.kernel(t))
-    memory = float(np.trapezoid(t * size, t) / (kernel.white_friction + np.trapezoid(size, t)))
+    memory = float(trapezoid(t * size, t) / (kernel.white_friction + trapezoid(size, t)))
     if vacf is None:
-        relaxation = float(2.0 * np.trapezoid(kernel.vacf(t, 1.0) ** 2, t))
+        relaxation = float(2.0 * trapezoid(kernel.vacf(t, 1.0) ** 2, t))
     else:
-        relaxation = float(2.0 * np.trapezoid(vacf.value**2, vacf.t))
+        relaxation = float(2.0 * trapezoid(vacf.value**2, vacf.t))
     ratio = memory / relaxation
     return MarkovianReport(memory, relaxation, ratio, ratio < _SHORT)

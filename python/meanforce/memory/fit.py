@@ -56,8 +56,8 @@ def fit_kernel(
     """Fit a passive kernel to a table of k(t), of G(t) = int_0^t k, or of both, by weighted least squares.
 
     The trial kernels are sums of exponentials ``a exp(-r t)``, a >= 0, and of damped cosines
-    ``g^2 [exp(-t [[alpha, -w], [w, beta]])]_00``, alpha, beta >= 0, all of which are passive. Rates and frequencies stay
-    below pi/dt: what decays faster cannot be seen in the table and belongs to the white part.
+    ``g^2 [exp(-t [[alpha, -w], [w, beta]])]_00``, alpha, beta >= 0, all of which are passive. Rates and frequencies
+    stay below pi/dt: what decays faster cannot be seen in the table and belongs to the white part.
 
     Parameters
     ----------
@@ -88,7 +88,8 @@ def fit_kernel(
     family = _Family(*_mode_counts(modes), white and integrated is not None)
     if k is None and integrated is None:
         raise ValueError("give `k`, `integrated` or both")
-    target_k = target_g = None
+    target_k: Array | None = None
+    target_g: Array | None = None
     if k is not None:
         times, target_k, dt = check_grid(t, strip_units(k, unit.picosecond**-2), "k")
     if integrated is not None:
@@ -96,10 +97,10 @@ def fit_kernel(
     weight = np.ones(len(times)) if weights is None else np.asarray(weights, dtype=np.float64)
     if weight.shape != times.shape or not np.all(weight >= 0.0) or not weight.any():
         raise ValueError(f"`weights` must be {len(times)} values >= 0, not all zero, got shape {weight.shape}")
-    shape_k = target_k if target_k is not None else np.gradient(target_g, dt)
-    shape_g = (
-        target_g if target_g is not None else scipy.interpolate.CubicSpline(times, shape_k).antiderivative()(times)
-    )
+    shape_k = target_k if target_k is not None else np.asarray(np.gradient(np.asarray(target_g), dt))
+    shape_g = target_g
+    if shape_g is None:
+        shape_g = scipy.interpolate.CubicSpline(times, shape_k).antiderivative()(times)
 
     chosen = _thin(len(times))
     # A point stands for the points that were left out around it.
@@ -112,7 +113,7 @@ def fit_kernel(
 
     def residuals(parameters: Array) -> Array:
         smooth, integral = family.evaluate(parameters, times[chosen])
-        return np.concatenate([(scale * ((integral if is_g else smooth) - y)) for y, scale, is_g in pieces])
+        return np.concatenate([scale * ((integral if is_g else smooth) - y) for y, scale, is_g in pieces])
 
     def amplitudes(columns: tuple[Array, Array]) -> Array:
         design = np.concatenate([scale[:, None] * columns[is_g] for _, scale, is_g in pieces])
@@ -374,7 +375,7 @@ def _from_pencil(family: _Family, t: Array, shape: Array, r: Array, w: Array, li
     y, h = np.interp(points, t, shape), points[1]
     rank = family.exponentials + 2 * family.cosines
     hankel = np.lib.stride_tricks.sliding_window_view(y, 60)
-    left, values, right = np.linalg.svd(hankel, full_matrices=False)
+    _, values, right = np.linalg.svd(hankel, full_matrices=False)
     right = right[: min(rank, len(values))]
     poles = np.linalg.eigvals(np.linalg.lstsq(right[:, :-1].T, right[:, 1:].T, rcond=None)[0])
     rates = -np.log(np.where(np.abs(poles) < 1e-12, 1e-12, poles).astype(complex)) / h

@@ -63,8 +63,8 @@ class KernelIteration:
 
         Gt_0 = G_tgt - a,       Gt_{i+1} = (G_tgt - a)/(G_i - a) Gt_i
 
-    Each Gt is fitted by a passive kernel, so every bath obeys fluctuation-dissipation and leaves the structure as it is.
-    Runs go like this::
+    Each Gt is fitted by a passive kernel, so every bath obeys fluctuation-dissipation and leaves the structure as it
+    is. Runs go like this::
 
         iteration = KernelIteration(target, no_bath)
         kernel = iteration.initial()
