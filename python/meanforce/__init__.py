@@ -4,6 +4,9 @@
 Importing this package registers the native kernels on every OpenMM platform that is present. It does not import torch.
 """
 
+import importlib
+from types import ModuleType
+
 from ._plugins import platforms
 from ._version import __version__
 from .cgpotential import CGPotential
@@ -11,3 +14,12 @@ from .modelfile import export
 from .momenttensor import MomentTensorForce
 
 __all__ = ["CGPotential", "MomentTensorForce", "__version__", "export", "platforms"]
+
+#: Submodules that import torch: loaded when they are first used, as ``meanforce.potentials``.
+_LAZY = ("potentials",)
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
