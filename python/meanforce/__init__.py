@@ -5,7 +5,7 @@ Importing this package registers the native kernels on every OpenMM platform tha
 """
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 from ._plugins import platforms
 from ._version import __version__
@@ -19,7 +19,7 @@ __all__ = ["CGPotential", "MomentTensorForce", "__version__", "export", "platfor
 _LAZY = ("potentials",)
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
