@@ -5,7 +5,7 @@ Importing this package registers the native kernels on every OpenMM platform tha
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._plugins import platforms
 from ._version import __version__
@@ -18,8 +18,9 @@ __all__ = ["CGPotential", "MomentTensorForce", "__version__", "export", "platfor
 #: Submodules that import torch: loaded when they are first used, as ``meanforce.potentials``.
 _LAZY = ("potentials",)
 
+if not TYPE_CHECKING:  # else every misspelt attribute would pass for one of these
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
