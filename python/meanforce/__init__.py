@@ -4,6 +4,9 @@
 Importing this package registers the native kernels on every OpenMM platform that is present. It does not import torch.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._plugins import platforms
 from ._version import __version__
 from .cgpotential import CGPotential
@@ -21,3 +24,13 @@ __all__ = [
     "export",
     "platforms",
 ]
+
+#: Submodules loaded when they are first used, as ``meanforce.potentials``: some import torch, all take time.
+_LAZY = ("data", "mapping", "memory", "potentials", "structure", "training")
+
+if not TYPE_CHECKING:  # else every misspelt attribute would pass for one of these
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

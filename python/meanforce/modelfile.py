@@ -135,10 +135,12 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
     where = f"'{os.fspath(path)}'"
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no model file {where}")
+    with open(path, "rb") as file:
+        content = file.read()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, EOFError) as error:
+    except Exception as error:  # of a damaged archive zipfile says so in six types of exception
         raise ModelFileError(f"{where} is not a model file, or is truncated or damaged: {error}") from None
 
     roots = [name.removesuffix(f"extra/{_DESCRIPTION}") for name in members if name.endswith(f"extra/{_DESCRIPTION}")]

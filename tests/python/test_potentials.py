@@ -69,7 +69,7 @@ def forces(model, positions, types, box=None):
     return -gradient
 
 
-# ------------------------------------------------------------------------------------------------------------- pairs
+# ---------------------------------------------------------------------------------------------------------------- pairs
 @pytest.mark.parametrize("box", BOXES, ids=["none", "rectangular", "triclinic"])
 def test_pairs_are_those_of_a_search_over_all_images(box):
     x, _ = beads(count=12, side=3.0)
@@ -107,7 +107,7 @@ def test_wrong_shapes_are_refused(positions, types, message):
         pair_spline()(torch.rand(positions), torch.zeros(types, dtype=torch.long))
 
 
-# ----------------------------------------------------------------------------------------------------------- splines
+# -------------------------------------------------------------------------------------------------------------- splines
 def test_bspline_is_the_cardinal_spline():
     cutoff, functions = 0.9, 7
     spacing = cutoff / functions
@@ -178,7 +178,7 @@ def test_knot_values_refuse_a_spline_curved_at_the_origin():
         model.knot_values(1)
 
 
-# ----------------------------------------------------------------------------------------------------------- moments
+# -------------------------------------------------------------------------------------------------------------- moments
 def test_harmonics_obey_the_addition_theorem():
     u = torch.nn.functional.normalize(torch.randn(40, 3, dtype=torch.float64), dim=1)
     y = spherical_harmonics(u, 4)
