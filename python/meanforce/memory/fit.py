@@ -115,13 +115,19 @@ def fit_kernel(
         smooth, integral = family.evaluate(parameters, times[chosen])
         return np.concatenate([scale * ((integral if is_g else smooth) - y) for y, scale, is_g in pieces])
 
+    def jacobian(parameters: Array) -> Array:
+        slopes = family.derivatives(parameters, times[chosen])
+        return np.concatenate([scale[:, None] * slopes[is_g] for _, scale, is_g in pieces])
+
     def amplitudes(columns: tuple[Array, Array]) -> Array:
         design = np.concatenate([scale[:, None] * columns[is_g] for _, scale, is_g in pieces])
         right = np.concatenate([scale * y for y, scale, _ in pieces])
         return np.asarray(scipy.optimize.nnls(design, right)[0])
 
     limits = (0.1 / times[-1], np.pi / dt)
-    best = _least_squares(family, residuals, amplitudes, times[chosen], limits, starts, seed, shape_k[chosen], start)
+    best = _least_squares(
+        family, residuals, jacobian, amplitudes, times[chosen], limits, starts, seed, shape_k[chosen], start
+    )
     kernel = family.kernel(best)
     root = np.sqrt(weight)
     g_error = _norm(root * (kernel.integrated(times) - shape_g)) / _norm(root * shape_g)
@@ -171,7 +177,7 @@ def fit_vacf(
 
     limits = (0.1 / times[-1], np.pi / dt)
     shape = rough.kernel[chosen]
-    best = _least_squares(family, residuals, amplitudes, times[chosen], limits, starts, seed, shape, start)
+    best = _least_squares(family, residuals, "2-point", amplitudes, times[chosen], limits, starts, seed, shape, start)
     kernel = family.kernel(best)
     steps = np.arange(len(times))
     return KernelFit(kernel, _norm(kernel.vacf(steps, dt) - c) / _norm(c), float("nan"))
@@ -248,6 +254,29 @@ class _Family:
         smooth, integral = self.columns(p, t)
         return smooth @ amplitudes, integral @ amplitudes
 
+    def derivatives(self, p: Array, t: Array) -> tuple[Array, Array]:
+        """Return the derivatives of k(t) and G(t) by the parameters, shape (T, parameters).
+
+        Rates are shifted in all modes at once, because each moves the column of its own mode only.
+        """
+        e, c, m = self.exponentials, self.cosines, self.modes
+        base = self.columns(p, t)
+        slopes = (np.zeros((len(t), len(p))), np.zeros((len(t), len(p))))
+        first = np.arange(m)
+        # log r and alpha of all modes, then beta, then log w of the damped cosines
+        second, third = m + e + c + first[:c], m + e + 2 * c + first[:c]
+        for index, mode in ((m + first, first), (second, first[e:]), (third, first[e:])):
+            step = 1e-7 * np.maximum(1.0, np.abs(p[index]))
+            shifted = p.copy()
+            shifted[index] += step
+            for slope, old, new in zip(slopes, base, self.columns(shifted, t), strict=True):
+                slope[:, index] = p[mode] ** 2 * (new - old)[:, mode] / step
+        for slope, old in zip(slopes, base, strict=True):
+            slope[:, :m] = 2.0 * p[:m] * old[:, :m]
+            if self.white:
+                slope[:, -1] = old[:, -1]
+        return slopes
+
     def drift(self, p: Array) -> Array:
         """Return the drift matrix, shape (n+1, n+1)."""
         couplings, r, alpha, beta, w, gamma0 = self.split(p)
@@ -305,6 +334,7 @@ def _free_vacf(drift: Array, t: Array) -> Array:
 def _least_squares(
     family: _Family,
     residuals: Callable[[Array], Array],
+    jacobian: Callable[[Array], Array] | str,
     amplitudes: Callable[[tuple[Array, Array]], Array],
     t: Array,
     limits: tuple[float, float],
@@ -326,7 +356,7 @@ def _least_squares(
             if family.white:
                 inside[-1] = max(values[-1], 1e-6)
         result = scipy.optimize.least_squares(
-            residuals, inside, bounds=(low, high), x_scale="jac", ftol=1e-9, xtol=1e-9, gtol=1e-12, max_nfev=150
+            residuals, inside, jacobian, (low, high), x_scale="jac", ftol=1e-9, xtol=1e-9, gtol=1e-12, max_nfev=150
         )
         if best is None or result.cost < best[0]:
             best = (float(result.cost), result.x)
