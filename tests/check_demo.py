@@ -20,7 +20,9 @@ def main(folder: Path) -> int:
 
     atomistic_diffusion = value("atomistic", "diffusion")
     checks = {
-        "the atomistic first peak is water's (2.8 to 3.3 at 0.27 to 0.285 nm)": 2.8 < value("atomistic", "peak_height") < 3.3
+        "the atomistic first peak is water's (2.8 to 3.3 at 0.27 to 0.285 nm)": 2.8
+        < value("atomistic", "peak_height")
+        < 3.3
         and 0.27 < value("atomistic", "peak_place") < 0.285,
         "atomistic diffusion is SPC/E's (1.8 to 3.3)": 1.8 < atomistic_diffusion < 3.3,
         "the network explains more of the force than the pair prior": results["force_matching"]["unexplained"]

@@ -34,7 +34,9 @@ def main() -> int:
         print(f"  {label:16s} {ran[label]}")
     for label in sorted(set(skipped) - set(ran)):
         print(f"  {label:16s} not present here: {skipped[label]} tests skipped")
-    missing = [name for name in arguments.require if not any(label.split("-single")[0].startswith(name) for label in ran)]
+    missing = [
+        name for name in arguments.require if not any(label.split("-single")[0].startswith(name) for label in ran)
+    ]
     if missing:
         print(f"required but not exercised: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0

@@ -45,7 +45,9 @@ def run_checks(console: Console) -> bool:
     bool
         False if a platform disagrees with Reference, cannot run, or its plugin failed to load.
     """
-    console.print(f"meanforce {__version__}, OpenMM {openmm.Platform.getOpenMMVersion()}, Python {host.python_version()}")
+    console.print(
+        f"meanforce {__version__}, OpenMM {openmm.Platform.getOpenMMVersion()}, Python {host.python_version()}"
+    )
     table = Table("platform", "precision", "force error / RMS", f"position error after {_STEPS} GLE steps [nm]", "")
     reference = _evaluate("Reference", "")
     agree = True
@@ -61,7 +63,11 @@ def run_checks(console: Console) -> bool:
             force_limit, position_limit = _TOLERANCE[precision]
             good = deviation.force <= force_limit and deviation.position <= position_limit
             agree = agree and good
-            verdict = "[green]agrees[/green]" if good else f"[red]disagrees (limits {force_limit:g}, {position_limit:g})[/red]"
+            verdict = (
+                "[green]agrees[/green]"
+                if good
+                else f"[red]disagrees (limits {force_limit:g}, {position_limit:g})[/red]"
+            )
             table.add_row(name, precision, f"{deviation.force:.1e}", f"{deviation.position:.1e}", verdict)
     for name, message in plugin_failures().items():
         table.add_row(name, "", "", "", f"[red]plugin did not load: {message}[/red]")

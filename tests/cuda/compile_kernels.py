@@ -103,7 +103,7 @@ def prelude(precision: str, box: str) -> str:
     for width in "234":
         macros["make_real" + width] = f"make_{'double' if double else 'float'}{width}"
         macros["make_mixed" + width] = f"make_{'double' if mixed else 'float'}{width}"
-    for function in "sqrt rsqrt exp log pow cos sin tan acos asin atan erf erfc fma fabs".split():
+    for function in ["sqrt", "rsqrt", "exp", "log", "pow", "cos", "sin", "tan", "acos", "asin", "atan", "erf", "erfc", "fma", "fabs"]:
         macros[function.upper()] = function if double else function + "f"
     if box == "triclinic":
         macros["APPLY_PERIODIC_TO_DELTA(delta)"] = (
@@ -114,9 +114,11 @@ def prelude(precision: str, box: str) -> str:
             "real scale1 = floor(delta.x*invPeriodicBoxSize.x+0.5f); delta.x -= scale1*periodicBoxVecX.x;}"
         )
     else:
-        macros["APPLY_PERIODIC_TO_DELTA(delta)"] = "{" + " ".join(
-            f"delta.{k} -= floor(delta.{k}*invPeriodicBoxSize.{k}+0.5f)*periodicBoxSize.{k};" for k in "xyz"
-        ) + "}"
+        macros["APPLY_PERIODIC_TO_DELTA(delta)"] = (
+            "{"
+            + " ".join(f"delta.{k} -= floor(delta.{k}*invPeriodicBoxSize.{k}+0.5f)*periodicBoxSize.{k};" for k in "xyz")
+            + "}"
+        )
     text = define(macros)
     for name, base in (("real", "double" if double else "float"), ("mixed", "double" if mixed else "float")):
         text += "".join(f"typedef {base}{width} {name}{width};\n" for width in ("", "2", "3", "4"))

@@ -5,14 +5,15 @@ import pickle
 import sys
 import types as python_types
 
-import meanforce
 import numpy as np
 import openmm
 import pytest
 import torch
+from openmm import app, unit
+
+import meanforce
 from meanforce.modelfile import BeadType
 from meanforce.potentials import MomentTensor, PairSpline, Sum
-from openmm import app, unit
 
 torch.set_num_threads(1)
 

@@ -19,7 +19,9 @@ def rows(request):
 
 
 def test_every_kernel_compiles(rows):
-    failures = [f"{r['kernel']} {r['precision']} {r['box']} sm_{r['architecture']}: {r['error']}" for r in rows if r["error"]]
+    failures = [
+        f"{r['kernel']} {r['precision']} {r['box']} sm_{r['architecture']}: {r['error']}" for r in rows if r["error"]
+    ]
     assert not failures, "\n".join(failures)
     kernels = {path.stem for path in compile_kernels.KERNELS.glob("*.cc")}
     assert {r["kernel"] for r in rows} == kernels

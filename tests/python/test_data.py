@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 import openmm
 import pytest
+from openmm import app, unit
+
 from meanforce.data import CGReporter, Frames, Trajectory
 from meanforce.mapping import Mapping
-from openmm import app, unit
 
 BOX = np.diag([2.0, 2.1, 2.2])
 STEP = 0.002

@@ -8,13 +8,14 @@ import io
 import pickle
 import types
 
-import meanforce
 import numpy as np
 import openmm
 import pytest
 import scipy.linalg
-from conftest import TestPlatform
 from openmm import app, unit
+
+import meanforce
+from conftest import TestPlatform
 
 KT = (unit.MOLAR_GAS_CONSTANT_R * 300 * unit.kelvin).value_in_unit(unit.kilojoule_per_mole)
 # Two exponential memories, an oscillating one, and a little white friction, in 1/ps.

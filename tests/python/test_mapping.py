@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import openmm
 import pytest
-from meanforce.mapping import Mapping, minimum_image
 from openmm import app, unit
+
+from meanforce.mapping import Mapping, minimum_image
 
 
 def water_box(sites: str = "spce") -> tuple[app.Topology, openmm.System, np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.special
+
 from meanforce import MemoryKernel
 from meanforce.memory import (
     Correlation,

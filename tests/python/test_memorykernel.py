@@ -10,8 +10,9 @@ import pytest
 import scipy.integrate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from meanforce import MemoryKernel
 from openmm import unit
+
+from meanforce import MemoryKernel
 
 T = np.linspace(0.0, 5.0, 251)
 # rounding of an eigendecomposition of matrices of order 10

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import zipfile
 
-import meanforce
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+
+import meanforce
 from meanforce import modelfile
 from meanforce.modelfile import BeadType, ModelFileError
 from meanforce.potentials import MomentTensor, PairSpline, Potential, Sum

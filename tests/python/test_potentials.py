@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from meanforce.potentials import BSpline, MomentTensor, PairSpline, Sum, neighbor_pairs, spherical_harmonics
 
 torch.set_num_threads(1)

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from meanforce import structure
 from meanforce.data import Frames
 
@@ -239,7 +240,7 @@ def repulsive_spline() -> PairSpline:
 
 def test_ibi_leaves_the_right_potential_alone():
     target = liquid_rdf()
-    ibi = IterativeBoltzmannInversion(target, 298.0, sampler=lambda model: (None, None))
+    ibi = IterativeBoltzmannInversion(target, 298.0)
     potential = repulsive_spline()
     updated = ibi.update(potential, {(0, 0): target})
     np.testing.assert_allclose(
@@ -254,7 +255,7 @@ def test_ibi_correction_is_kT_ln_of_the_ratio():
     found = structure.RDF(target.r, target.g * np.exp(0.3 * bump), target.standard_error)
     potential = repulsive_spline()
     for alpha in (1.0, 0.5):
-        ibi = IterativeBoltzmannInversion(target, 298.0, sampler=lambda model: (None, None), alpha=alpha)
+        ibi = IterativeBoltzmannInversion(target, 298.0, alpha=alpha)
         updated = ibi.update(potential, {(0, 0): found})
         change = (updated.knot_values(0)[1] - potential.knot_values(0)[1])[15:]
         r = updated.knot_values(0)[0][15:]
@@ -264,7 +265,7 @@ def test_ibi_correction_is_kT_ln_of_the_ratio():
 
 def test_ibi_keeps_the_core_straight_and_repulsive():
     target, found = liquid_rdf(), liquid_rdf(shift=0.01)
-    ibi = IterativeBoltzmannInversion(target, 298.0, sampler=lambda model: (None, None))
+    ibi = IterativeBoltzmannInversion(target, 298.0)
     updated = ibi.update(repulsive_spline(), {(0, 0): found})
     r, u = updated.knot_values(0)
     assert np.all(np.diff(u[r < 0.24]) < 0)
@@ -281,11 +282,11 @@ def test_ibi_samples_the_whole_model_each_step():
         return x, BOX
 
     pair = repulsive_spline()
-    ibi = IterativeBoltzmannInversion(target, 298.0, sampler)
-    history = ibi.run(pair, fixed=network, steps=2)
+    ibi = IterativeBoltzmannInversion(target, 298.0)
+    history = ibi.run(pair, sampler, fixed=network, steps=2)
     assert [step.error for step in history] == [0.0, 0.0]
     assert models[0].potentials[0] is pair
     assert models[1].potentials[0] is history[0].potential
     assert all(model.potentials[1] is network for model in models)
     with pytest.raises(ValueError, match="half the smallest width"):
-        IterativeBoltzmannInversion(target, 298.0, lambda model: (x[:2] * 0.5, BOX * 0.5)).run(pair)
+        ibi.run(pair, lambda model: (x[:2] * 0.5, BOX * 0.5))

@@ -33,7 +33,10 @@ Value = dict[str, float | None]
 def measured(value: float, standard_error: float | None = None) -> Value:
     """Return a value with its standard error in the form kept in results.json."""
     finite = standard_error is not None and math.isfinite(standard_error)
-    return {"value": float(value), "standard_error": float(standard_error) if finite and standard_error is not None else None}
+    return {
+        "value": float(value),
+        "standard_error": float(standard_error) if finite and standard_error is not None else None,
+    }
 
 
 def format_value(entry: Value | None) -> str:
@@ -55,7 +58,9 @@ def terminal_table(title: str, quantities: Sequence[Quantity], systems: Sequence
         table.add_column(system["name"], justify="right")
     for quantity in quantities:
         label = quantity.label + (f" [{quantity.unit}]" if quantity.unit else "")
-        table.add_row(label.replace("[", r"\["), *(format_value(system["quantities"].get(quantity.key)) for system in systems))
+        table.add_row(
+            label.replace("[", r"\["), *(format_value(system["quantities"].get(quantity.key)) for system in systems)
+        )
     return table
 
 
@@ -70,7 +75,9 @@ class Curve:
     style: str = "-"
 
 
-def plot(title: str, x_label: str, y_label: str, curves: Sequence[Curve], adjust: Callable[[Any], None] | None = None) -> str:
+def plot(
+    title: str, x_label: str, y_label: str, curves: Sequence[Curve], adjust: Callable[[Any], None] | None = None
+) -> str:
     """Return a plot as SVG text; `adjust` gets the axes for limits and scales."""
     figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     for curve in curves:
@@ -113,10 +120,12 @@ def html_report(
 
     head = row(["", *(system["name"] for system in systems)], "th")
     body = "".join(
-        row([
-            quantity.label + (f" [{quantity.unit}]" if quantity.unit else ""),
-            *(format_value(system["quantities"].get(quantity.key)) for system in systems),
-        ])
+        row(
+            [
+                quantity.label + (f" [{quantity.unit}]" if quantity.unit else ""),
+                *(format_value(system["quantities"].get(quantity.key)) for system in systems),
+            ]
+        )
         for quantity in quantities
     )
     figures = "".join(f"<figure>{text}</figure>" for text in plots)

@@ -23,7 +23,6 @@ BLOCKS = 5  # consecutive parts of a run, whose scatter gives standard errors
 RDF_RANGE = 0.9  # nm
 RDF_BINS = 180
 VACF_RANGE = 2.0  # ps, over which velocity autocorrelations are compared
-DIFFUSION_RANGE = 4.0  # ps, to which they are integrated
 
 
 def find_platform(name: str) -> openmm.Platform:
@@ -73,7 +72,13 @@ def run_steps(simulation: app.Simulation, steps: int, advance: Advance) -> float
 
 
 def record(
-    simulation: app.Simulation, mapping: Mapping, path: Path, picoseconds: float, interval: float, advance: Advance, forces: bool
+    simulation: app.Simulation,
+    mapping: Mapping,
+    path: Path,
+    picoseconds: float,
+    interval: float,
+    advance: Advance,
+    forces: bool,
 ) -> float:
     """Record beads every `interval` ps for `picoseconds` ps and return the wall time in ms per step."""
     step = simulation.integrator.getStepSize().value_in_unit(unit.picosecond)
@@ -96,7 +101,9 @@ def jackknife(blocks: Sequence[np.ndarray], quantity: Callable[[np.ndarray], flo
     """
     curves = np.asarray(blocks)
     n = len(curves)
-    left_out = np.array([quantity(np.delete(curves, b, axis=0).mean(axis=0)) for b in range(n)]) if n > 1 else np.zeros(1)
+    left_out = (
+        np.array([quantity(np.delete(curves, b, axis=0).mean(axis=0)) for b in range(n)]) if n > 1 else np.zeros(1)
+    )
     error = np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2)) if n > 1 else float("nan")
     return measured(quantity(curves.mean(axis=0)), float(error))
 
@@ -172,12 +179,10 @@ class Structure:
         return found
 
 
-def velocity_correlation(path: Path) -> memory.Correlation:
-    """Return the normalised velocity autocorrelation of a recorded run, up to `DIFFUSION_RANGE`."""
+def velocity_correlation(path: Path, max_time: float) -> memory.Correlation:
+    """Return the normalised velocity autocorrelation of a recorded run, up to `max_time` ps."""
     with Trajectory(path) as trajectory:
-        return memory.velocity_autocorrelation(
-            trajectory.velocities, trajectory.time_step, max_time=DIFFUSION_RANGE, blocks=BLOCKS
-        )
+        return memory.velocity_autocorrelation(trajectory.velocities, trajectory.time_step, max_time, BLOCKS)
 
 
 def dynamic_quantities(found: memory.Correlation, reference: memory.Correlation) -> dict[str, Value]:

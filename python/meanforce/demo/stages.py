@@ -54,7 +54,11 @@ class Run:
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         old = self._state["settings"]
-        changed = [f"{key}: {old.get(key)} -> {settings.get(key)}" for key in {**old, **settings} if old.get(key) != settings.get(key)]
+        changed = [
+            f"{key}: {old.get(key)} -> {settings.get(key)}"
+            for key in {**old, **settings}
+            if old.get(key) != settings.get(key)
+        ]
         if changed:
             raise ValueError(
                 f"{self.folder} holds a run with other settings ({', '.join(sorted(changed))}); "

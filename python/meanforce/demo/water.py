@@ -58,7 +58,8 @@ class Settings:
     atomistic_step: float = 0.002
     atomistic_cutoff: float = 0.9
     thermostat: float = 2.0  # 1/ps, while equilibrating and sampling structure
-    weak_friction: float = 0.1  # 1/ps, while recording dynamics
+    recording_friction: float = 0.5  # 1/ps, atomistic; 0.1 lets the mean temperature of a run scatter by 1 %, D by 7 %
+    weak_friction: float = 0.1  # 1/ps, of the CG run that shows what is missing without a bath
     equilibration: float = 25.0
     recording: float = 100.0
     record_interval: float = 0.02
@@ -67,7 +68,8 @@ class Settings:
     network_cutoff: float = 0.45
     channels: int = 12
     max_l: int = 3
-    training_interval: float = 0.1  # between frames used for force matching
+    prior_interval: float = 0.5  # between frames for the linear fit, which few frames determine
+    training_interval: float = 0.1  # between frames for the network
     epochs: int = 10
     cg_step: float = 0.004
     cg_equilibration: float = 2.0
@@ -75,6 +77,7 @@ class Settings:
     kernel_run: float = 30.0
     kernel_corrections: int = 3
     production_run: float = 60.0
+    correlation_time: float = 4.0  # longest lag of velocity autocorrelations, and upper limit of their integral
 
     def quick(self) -> Settings:
         """Return the same with less data: every stage runs, the statistics are poorer."""
@@ -84,13 +87,16 @@ class Settings:
             recording=20.0,
             epochs=8,
             structure_run=8.0,
-            kernel_run=10.0,
+            kernel_run=12.0,
             kernel_corrections=2,
             production_run=12.0,
+            correlation_time=2.0,
         )
 
 
-def run_demo(output: Path, *, quick: bool, molecules: int, seed: int, platform: str, console: Console) -> dict[str, Any]:
+def run_demo(
+    output: Path, *, quick: bool, molecules: int, seed: int, platform: str, console: Console
+) -> dict[str, Any]:
     """Run the demo, or what is left of it, in the folder `output`, and return what ``results.json`` holds.
 
     Parameters
@@ -180,7 +186,9 @@ class WaterDemo:
         x = np.array(model.positions.value_in_unit(unit.nanometer)).reshape(s.molecules, 3, 3)
         old = np.diag(model.topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer))
         mass = sum(atom.element.mass.value_in_unit(unit.dalton) for atom in model.topology.atoms())
-        molar = s.density * unit.gram / unit.centimeter**3 * unit.AVOGADRO_CONSTANT_NA  # OpenMM's dalton is a molar unit
+        molar = (
+            s.density * unit.gram / unit.centimeter**3 * unit.AVOGADRO_CONSTANT_NA
+        )  # OpenMM's dalton is a molar unit
         density = molar.value_in_unit(unit.dalton / unit.nanometer**3)
         edge = (mass / density) ** (1 / 3)
         x += x[:, :1] * (edge / old - 1.0)
@@ -193,12 +201,14 @@ class WaterDemo:
         s = self.settings
         system = openmm.XmlSerializer.deserialize((self.folder / "atomistic-system.xml").read_text())
         topology = app.PDBxFile(str(self.folder / "atomistic.cif")).topology
-        integrator = self._langevin(s.weak_friction, s.atomistic_step, stream=2)
+        integrator = self._langevin(s.recording_friction, s.atomistic_step, stream=2)
         simulation = make_simulation(topology, system, integrator, self.platform)
         state = openmm.XmlSerializer.deserialize((self.folder / "atomistic-state.xml").read_text())
         simulation.context.setState(state)
         mapping = Mapping.from_topology(topology, system)
-        ms = sampling.record(simulation, mapping, self._file("atomistic"), s.recording, s.record_interval, advance, forces=True)
+        ms = sampling.record(
+            simulation, mapping, self._file("atomistic"), s.recording, s.record_interval, advance, forces=True
+        )
         with Trajectory(self._file("atomistic")) as trajectory:
             mapping.write_pdb(self.folder / "water-cg.pdb", trajectory.positions[0], trajectory.box[0])
         return {"ms_per_step": ms}
@@ -209,7 +219,9 @@ class WaterDemo:
         """Fit the pair spline by linear least squares."""
         from ..training import fit_pair_spline
 
-        prior = fit_pair_spline(self._training_frames(), self.settings.prior_cutoff, self.settings.prior_spacing)
+        prior = fit_pair_spline(
+            self._frames(self.settings.prior_interval), self.settings.prior_cutoff, self.settings.prior_spacing
+        )
         return {"coefficients": prior.coefficients.tolist()}
 
     def train_network(self, advance: Advance) -> dict[str, Any]:
@@ -222,7 +234,7 @@ class WaterDemo:
         s = self.settings
         torch.manual_seed(s.seed)
         network = MomentTensor(1, s.network_cutoff, max_l=s.max_l, channels=s.channels)
-        training = ForceMatching(network, self._training_frames(), prior=self._prior("prior"), seed=s.seed)
+        training = ForceMatching(network, self._frames(s.training_interval), prior=self._prior("prior"), seed=s.seed)
         result = training.train(epochs=s.epochs, progress=lambda step, total, loss: advance(step / total))
         torch.save(network.state_dict(), self.folder / "network.pt")
         return {"unexplained_prior": result.unexplained_prior, "unexplained": result.unexplained}
@@ -259,18 +271,22 @@ class WaterDemo:
     def correct_kernel(self, advance: Advance) -> dict[str, Any]:
         """Find the kernel with which the CG velocity autocorrelation is the atomistic one."""
         s = self.settings
-        target, no_bath = (velocity_correlation(self._file(name)) for name in ("atomistic", "weak friction"))
+        target, no_bath = (self._correlation(name) for name in ("atomistic", "weak friction"))
         iteration = memory.KernelIteration(target, no_bath)
         kernel = iteration.initial()
         for k in range(s.kernel_corrections):
             integrator = self._gle(kernel, stream=5 + k)
             share = part(advance, k / s.kernel_corrections, (k + 1) / s.kernel_corrections)
             self._run_cg(f"correction {k}", integrator, s.kernel_run, share)
-            kernel = iteration.update(velocity_correlation(self._file(f"correction {k}")))
+            kernel = iteration.update(self._correlation(f"correction {k}"))
         kernel = iteration.average()
         kernel.save(self.folder / "kernel.json")
         self._export(self._prior("structure"), self._network(), self.folder / "model.pt", kernel)
-        return {"friction": kernel.friction, "modes": kernel.modes, "history": [asdict(record) for record in iteration.history]}
+        return {
+            "friction": kernel.friction,
+            "modes": kernel.modes,
+            "history": [asdict(record) for record in iteration.history],
+        }
 
     def run_langevin(self, advance: Advance) -> dict[str, Any]:
         """Run Langevin dynamics with the kernel's integral as friction."""
@@ -300,7 +316,9 @@ class WaterDemo:
         simulation.context.setVelocitiesToTemperature(s.temperature, s.seed)
         run_steps(simulation, round(s.cg_equilibration / s.cg_step), lambda fraction: None)
         mapping = Mapping.identity(topology, system)
-        return sampling.record(simulation, mapping, self._file(name), picoseconds, s.record_interval, advance, forces=False)
+        return sampling.record(
+            simulation, mapping, self._file(name), picoseconds, s.record_interval, advance, forces=False
+        )
 
     def _langevin(self, friction: float, step: float, stream: int) -> openmm.LangevinMiddleIntegrator:
         integrator = openmm.LangevinMiddleIntegrator(self.settings.temperature, friction, step)
@@ -318,9 +336,13 @@ class WaterDemo:
     def _file(self, name: str) -> Path:
         return self.folder / f"{name.replace(' ', '-').lower()}.h5"
 
-    def _training_frames(self) -> Frames:
+    def _correlation(self, name: str) -> memory.Correlation:
+        return velocity_correlation(self._file(name), self.settings.correlation_time)
+
+    def _frames(self, interval: float) -> Frames:
+        """Return atomistic frames about every `interval` ps."""
         with Trajectory(self._file("atomistic")) as trajectory:
-            every = max(1, round(self.settings.training_interval / trajectory.time_step))
+            every = max(1, round(interval / trajectory.time_step))
             return trajectory[slice(None, None, every)]
 
     def _result(self, stage: str) -> dict[str, Any]:
@@ -374,9 +396,7 @@ class WaterDemo:
             "GLE": "CG, GLE",
         }
         structures = {key: Structure.measure(self._file(key)) for key in names}
-        correlations = {
-            key: velocity_correlation(self._file(key)) for key in ("atomistic", "weak friction", "Langevin", "GLE")
-        }
+        correlations = {key: self._correlation(key) for key in ("atomistic", "weak friction", "Langevin", "GLE")}
         times = {"atomistic": "record", "weak friction": "weak friction", "Langevin": "langevin", "GLE": "gle"}
         systems = []
         for key, name in names.items():
@@ -393,7 +413,11 @@ class WaterDemo:
             "settings": asdict(self.settings),
             "systems": systems,
             "force_matching": self._result("network"),
-            "kernel": {"friction": kernel.friction, "modes": kernel.modes, "history": self._result("kernel")["history"]},
+            "kernel": {
+                "friction": kernel.friction,
+                "modes": kernel.modes,
+                "history": self._result("kernel")["history"],
+            },
             "seconds": self.stages.seconds,
         }
         write_text(self.folder / "results.json", json.dumps(results, indent=1))
@@ -406,7 +430,9 @@ class WaterDemo:
         plots = self._plots(names, structures, correlations, kernel)
         write_text(self.folder / "report.html", html_report(TITLE, INTRODUCTION, QUANTITIES, systems, plots, facts))
         self.console.print(terminal_table(TITLE, QUANTITIES, systems))
-        self.console.print(f"{sum(self.stages.seconds.values()) / 60:.1f} minutes; report: {self.folder / 'report.html'}")
+        self.console.print(
+            f"{sum(self.stages.seconds.values()) / 60:.1f} minutes; report: {self.folder / 'report.html'}"
+        )
         return results
 
     @staticmethod

@@ -55,8 +55,6 @@ class IterativeBoltzmannInversion:
         Target g(r); for several bead types one for each pair of types to be corrected.
     temperature
         In K.
-    sampler
-        Called with the whole model (pair potential and fixed part), returns positions and box of its sample.
     types : (n,), optional
         Type of each bead, needed with several types.
     alpha
@@ -67,23 +65,25 @@ class IterativeBoltzmannInversion:
         self,
         target: RDF | MappingABC[tuple[int, int], RDF],
         temperature: Any,
-        sampler: Sampler,
         types: Any = None,
         alpha: float = 1.0,
     ) -> None:
         self._targets = {(0, 0): target} if isinstance(target, RDF) else dict(target)
         self._kT = GAS_CONSTANT * float(strip_units(temperature, unit.kelvin))
-        self._sampler = sampler
         self._types = types
         self._alpha = alpha
 
-    def run(self, potential: PairSpline, fixed: Potential | None = None, steps: int = 2) -> list[IBIStep]:
+    def run(
+        self, potential: PairSpline, sampler: Sampler, fixed: Potential | None = None, steps: int = 2
+    ) -> list[IBIStep]:
         """Sample and correct `steps` times; the last potential is that of the last step.
 
         Parameters
         ----------
         potential
             The pair potential to start from; it is not changed.
+        sampler
+            Called with the whole model (pair potential and fixed part), returns positions and box of its sample.
         fixed
             The rest of the model, for instance a network, kept as it is.
         steps
@@ -92,7 +92,7 @@ class IterativeBoltzmannInversion:
         history: list[IBIStep] = []
         for _ in range(steps):
             model = potential if fixed is None else Sum(potential, fixed)
-            positions, box = self._sampler(model)
+            positions, box = sampler(model)
             found = {pair: self._rdf_like(target, positions, box, pair) for pair, target in self._targets.items()}
             errors = [rdf_error(found[pair], target, target.r[-1]) for pair, target in self._targets.items()]
             potential = self.update(potential, found)
