@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Learn a potential from forces and run it in OpenMM, in half a minute.
 
-The "atomistic" system is a Lennard-Jones liquid, each atom its own bead, so the force is known and the fit can be judged.
+The "atomistic" system is a Lennard-Jones liquid, each atom its own bead: the force is known and the fit can be judged.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Say which platforms and precisions the C++ and Python tests exercised, from their JUnit reports.
 
-``--require NAME`` (several times) exits with status 1 when NAME, for instance ``OpenCL`` or ``cuda-compile``, ran nothing.
+``--require NAME`` (several times) exits with status 1 when NAME, say ``OpenCL`` or ``cuda-compile``, ran nothing.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Compile every kernel text as OpenMM's CUDA platform would (NVRTC, then ptxas where there is one), without a GPU.
 
-OpenMM puts its own definitions before a kernel's text; they are read out of the libOpenMMCUDA.so of the installed wheel,
-so that what is compiled here is what a CUDA machine compiles. Run as a program it prints a table:
+OpenMM puts its own definitions before a kernel's text; they are read out of the libOpenMMCUDA.so of the wheel, so that
+what is compiled here is what a CUDA machine compiles. Run as a program it prints a table:
 
     python tests/cuda/compile_kernels.py --cuda-platform FOLDER_WITH_libOpenMMCUDA.so
 """
@@ -28,6 +28,23 @@ KERNELS = Path(__file__).resolve().parents[2] / "platforms" / "common" / "kernel
 PRECISIONS = ("single", "mixed", "double")
 BOXES = ("none", "rectangular", "triclinic")
 ARCHITECTURES = ("75", "80", "90", "120")
+FUNCTIONS = (
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "log",
+    "pow",
+    "cos",
+    "sin",
+    "tan",
+    "acos",
+    "asin",
+    "atan",
+    "erf",
+    "erfc",
+    "fma",
+    "fabs",
+)
 #: The definitions that the host code passes with each kernel text; a text without a row here is an error.
 DEFINES_FILE = Path(__file__).with_name("defines.json")
 
@@ -103,7 +120,7 @@ def prelude(precision: str, box: str) -> str:
     for width in "234":
         macros["make_real" + width] = f"make_{'double' if double else 'float'}{width}"
         macros["make_mixed" + width] = f"make_{'double' if mixed else 'float'}{width}"
-    for function in ["sqrt", "rsqrt", "exp", "log", "pow", "cos", "sin", "tan", "acos", "asin", "atan", "erf", "erfc", "fma", "fabs"]:
+    for function in FUNCTIONS:
         macros[function.upper()] = function if double else function + "f"
     if box == "triclinic":
         macros["APPLY_PERIODIC_TO_DELTA(delta)"] = (

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,23 +89,22 @@ def record(
     return ms
 
 
-def jackknife(blocks: Sequence[np.ndarray], quantity: Callable[[np.ndarray], float]) -> Value:
+def jackknife(blocks: np.ndarray, quantity: Callable[[np.ndarray], float]) -> Value:
     """Return a quantity of the mean over blocks, with its jackknife standard error.
 
     Parameters
     ----------
-    blocks : sequence of arrays of one shape
+    blocks : (n_blocks, ...)
         The same curve measured in consecutive blocks of a run.
     quantity : callable
         Maps such a curve to a number, linearly or not.
     """
-    curves = np.asarray(blocks)
-    n = len(curves)
+    n = len(blocks)
     left_out = (
-        np.array([quantity(np.delete(curves, b, axis=0).mean(axis=0)) for b in range(n)]) if n > 1 else np.zeros(1)
+        np.array([quantity(np.delete(blocks, b, axis=0).mean(axis=0)) for b in range(n)]) if n > 1 else np.zeros(1)
     )
     error = np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2)) if n > 1 else float("nan")
-    return measured(quantity(curves.mean(axis=0)), float(error))
+    return measured(quantity(blocks.mean(axis=0)), float(error))
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,8 @@ class Structure:
 def velocity_correlation(path: Path, max_time: float) -> memory.Correlation:
     """Return the normalised velocity autocorrelation of a recorded run, up to `max_time` ps."""
     with Trajectory(path) as trajectory:
-        return memory.velocity_autocorrelation(trajectory.velocities, trajectory.time_step, max_time, BLOCKS)
+        velocities = np.asarray(trajectory.velocities)
+        return memory.velocity_autocorrelation(velocities, trajectory.time_step, max_time, BLOCKS)
 
 
 def dynamic_quantities(found: memory.Correlation, reference: memory.Correlation) -> dict[str, Value]:

@@ -210,7 +210,7 @@ class WaterDemo:
             simulation, mapping, self._file("atomistic"), s.recording, s.record_interval, advance, forces=True
         )
         with Trajectory(self._file("atomistic")) as trajectory:
-            mapping.write_pdb(self.folder / "water-cg.pdb", trajectory.positions[0], trajectory.box[0])
+            mapping.write_pdb(self.folder / "water-cg.pdb", trajectory.positions[0], np.asarray(trajectory.box)[0])
         return {"ms_per_step": ms}
 
     # ---- learning the potential ----
@@ -308,7 +308,7 @@ class WaterDemo:
         s = self.settings
         topology = app.PDBFile(str(self.folder / "water-cg.pdb")).topology
         with Trajectory(self._file("atomistic")) as atomistic:
-            start, box = atomistic.positions[0], atomistic.box[0]
+            start, box = atomistic.positions[0], np.asarray(atomistic.box)[0]
         topology.setPeriodicBoxVectors(box * unit.nanometer)  # PDB rounds them
         system = CGPotential(model or self.folder / "model.pt").createSystem(topology, temperature=s.temperature)
         simulation = make_simulation(topology, system, integrator, self.platform)

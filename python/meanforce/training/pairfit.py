@@ -124,7 +124,7 @@ class PairForceMatching:
         knot = np.minimum((r / basis.spacing).astype(int), basis.functions - 1)
         np.add.at(self._counts, (row, knot), 1)
         t = r / basis.spacing - knot
-        slopes = np.stack([np.zeros_like(t), np.ones_like(t), 2 * t, 3 * t**2], axis=1) @ basis.to_local.numpy()
+        slopes = np.stack([np.zeros_like(t), np.ones_like(t), 2 * t, 3 * t**2], axis=1) @ np.asarray(basis.to_local)
         # (pairs, functions, components): the force of function k on the first bead is dB_k/dr along the displacement
         forces = (slopes / basis.spacing)[:, :, None] * (displacements / r[:, None])[:, None, :]
         width = basis.functions + 3  # the last three do not belong to the basis: cut off below
