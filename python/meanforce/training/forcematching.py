@@ -98,7 +98,7 @@ class ForceMatching:
         frames: Trajectory | Frames,
         prior: Potential | None = None,
         *,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 1e-2,
         batch_size: int = 4,
         weight_decay: float = 0.0,
         averaging: float = 0.99,
