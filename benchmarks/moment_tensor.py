@@ -7,6 +7,7 @@ python benchmarks/moment_tensor.py [--beads 256 1000] [--platforms CPU ...] [--t
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import pathlib
 import time
@@ -28,7 +29,7 @@ def water(beads: int, rng: np.random.Generator) -> tuple[openmm.System, np.ndarr
     force.setFilters(CUTOFF / FUNCTIONS, rng.normal(size=(FUNCTIONS, MAX_L + 1, CHANNELS)) / 5)
     force.setTypeWeights(np.ones((1, CHANNELS)))
     widths = (force.getNumFeatures(), *HIDDEN, 1)
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(widths):
         force.addLayer(rng.normal(size=(1, outputs, inputs)) / np.sqrt(inputs), np.zeros((1, outputs)))
     force.setUsesPeriodicBoundaryConditions(True)
     system = openmm.System()

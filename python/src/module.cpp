@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "casters.h"
 // One declaration and one call per feature; each feature binds itself in a file of its own.
+void bindGLEIntegrator(pybind11::module_& module);
 
 void bindExceptions(pybind11::module_& module);
 void bindKernelClass(pybind11::module_& module);
@@ -9,6 +10,7 @@ void bindMomentTensorForce(pybind11::module_& module);
 PYBIND11_MODULE(_meanforce, module) {
     module.doc() = "Native half of meanforce: free functions that the Python classes call.";
     module.attr("openmm_version") = MEANFORCE_OPENMM_VERSION;
+    bindGLEIntegrator(module);
     bindExceptions(module);
     bindKernelClass(module);
     bindMomentTensorForce(module);

@@ -7,9 +7,10 @@ import dataclasses
 import functools
 from typing import Any
 
-import meanforce
 import openmm
 import pytest
+
+import meanforce
 
 GPU_PLATFORMS = ("CUDA", "HIP")
 

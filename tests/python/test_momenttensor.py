@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import openmm
 import pytest
+from openmm import unit
+
 from conftest import TestPlatform
 from meanforce import MomentTensorForce, _meanforce
-from openmm import unit
 
 REFERENCE = TestPlatform("Reference")
 CUTOFF = 0.45

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "CommonMeanForceKernelFactory.h"
+#include "CommonIntegrateGLEStepKernel.h"
 #include "CommonCalcMomentTensorForceKernel.h"
 #include "openmm/OpenMMException.h"
 // One include, one line in kernelNames() and one in createKernelImpl() per feature.
@@ -11,12 +12,15 @@ namespace meanforce {
 
 const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
     static const vector<string> names = {
+        IntegrateGLEStepKernel::Name(),
         CalcMomentTensorForceKernel::Name(),
     };
     return names;
 }
 
 KernelImpl* CommonMeanForceKernelFactory::createKernelImpl(string name, const Platform& platform, ContextImpl& context) const {
+    if (name == IntegrateGLEStepKernel::Name())
+        return new CommonIntegrateGLEStepKernel(name, platform, getComputeContext(context));
     if (name == CalcMomentTensorForceKernel::Name())
         return new CommonCalcMomentTensorForceKernel(name, platform, getComputeContext(context));
     throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "ReferenceIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
@@ -13,12 +14,15 @@ using namespace std;
 namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
+    IntegrateGLEStepKernel::Name(),
     CalcMomentTensorForceKernel::Name(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
 public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
+        if (name == IntegrateGLEStepKernel::Name())
+            return new ReferenceIntegrateGLEStepKernel(name, platform);
         if (name == CalcMomentTensorForceKernel::Name())
             return new ReferenceCalcMomentTensorForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");

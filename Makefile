@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+# make demo      virtual environment, build, and the whole path once: atomistic water to coarse-grained water with memory
+# make test      the same environment, every C++ and Python test on every platform present, kernel text compiled as CUDA
+# make lint      ruff, mypy
+# make validate  the long physics runs whose figures stand in docs/validation.md
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build/make
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := CMakeLists.txt pyproject.toml $(shell find cmake openmmapi platforms serialization python/src tests/cpp -type f)
+
+.PHONY: demo test lint validate clean
+
+demo: $(VENV)/built
+	$(BIN)/meanforce demo water
+
+test: $(VENV)/built build/cuda-platform/installed
+	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --output-junit ctest.xml
+	$(BIN)/python -m pytest --cuda-platform build/cuda-platform --junitxml=$(BUILD)/pytest.xml
+	$(BIN)/python tests/exercised.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml
+
+lint: $(VENV)/built
+	$(PIP) ruff mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+validate: $(VENV)/built
+	$(BIN)/python -m pytest tests/validation -m validation
+
+# OpenMM and the build tools come first, because the build finds OpenMM in this environment.
+$(VENV)/tools: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) openmm numpy scikit-build-core pybind11 cmake ninja
+	touch $@
+
+$(VENV)/built: $(VENV)/tools $(SOURCES)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e '.[train,test]' \
+	    -C build-dir=$(BUILD) -C cmake.define.MEANFORCE_BUILD_TESTS=ON
+	touch $@
+
+# The kernel text is compiled behind the definitions inside OpenMM's own CUDA library, which is unpacked, not installed.
+build/cuda-platform/installed: $(VENV)/tools
+	mkdir -p build/cuda-platform
+	$(PIP) nvidia-cuda-nvrtc && $(PIP) --no-deps --upgrade --target build/cuda-platform openmm-cuda-13 && touch $@ \
+	    || echo "OpenMM's CUDA wheel or NVRTC is not available here: the CUDA compile check will be skipped"
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+#include "meanforce/GLEIntegrator.h"
+#include "meanforce/IntegrateGLEStepKernel.h"
+#include "meanforce/internal/Base64.h"
+#include "meanforce/internal/GLEPropagator.h"
+#include "meanforce/internal/Philox.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/internal/ContextImpl.h"
+#include "openmm/internal/OSRngSeed.h"
+#include "openmm/reference/SimTKOpenMMRealType.h"
+#include "openmm/serialization/SerializationNode.h"
+#include <algorithm>
+#include <cmath>
+#include <istream>
+#include <ostream>
+#include <sstream>
+
+using namespace OpenMM;
+using namespace std;
+
+namespace meanforce {
+
+/** Concatenates the arguments as a stream prints them: to_string() would show 1e-9 as 0.000000. */
+template <class... ARGS>
+static string text(ARGS... args) {
+    stringstream stream;
+    (stream << ... << args);
+    return stream.str();
+}
+
+GLEIntegrator::GLEIntegrator(double temperature, double stepSize) : randomNumberSeed(0), auxiliaryInitialization(Equilibrium),
+        numModes(0), noiseSeed(0), noiseStep(0), bathTemperature(0), initialHeat(0) {
+    setTemperature(temperature);
+    setStepSize(stepSize);
+    setConstraintTolerance(1e-5);
+}
+
+void GLEIntegrator::setTemperature(double temperature) {
+    if (!(temperature >= 0) || !isfinite(temperature))
+        throw OpenMMException(text("GLEIntegrator: the temperature must be zero or positive and finite, got ", temperature, " K"));
+    this->temperature = temperature;
+}
+
+void GLEIntegrator::setStepSize(double size) {
+    if (!(size > 0) || !isfinite(size))
+        throw OpenMMException(text("GLEIntegrator: the step size must be positive and finite, got ", size, " ps"));
+    Integrator::setStepSize(size);
+}
+
+int GLEIntegrator::addKernel(const vector<double>& drift) {
+    const int dimension = matrixDimension(drift.size());
+    if (dimension < 1)
+        throw OpenMMException(text("GLEIntegrator: the drift matrix must be square, got ", drift.size(), " elements"));
+    if (dimension > MaxModes+1)
+        throw OpenMMException(text("GLEIntegrator: a kernel may have up to ", (int) MaxModes, " auxiliary variables, that is, a drift matrix of up to ",
+            MaxModes+1, " x ", MaxModes+1, ", got ", dimension, " x ", dimension));
+    double largest = 0;
+    for (int i = 0; i < (int) drift.size(); i++) {
+        if (!isfinite(drift[i]))
+            throw OpenMMException(text("GLEIntegrator: the drift matrix must be finite, got ", drift[i], " in row ", i/dimension, ", column ", i%dimension));
+        largest = max(largest, fabs(drift[i]));
+    }
+    const double dissipation = smallestDissipation(drift);
+    if (dissipation < -1e-10*largest)
+        throw OpenMMException(text("GLEIntegrator: the kernel is not passive: the symmetric part (A+A^T)/2 of its drift matrix has the negative eigenvalue ",
+            dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1"));
+    kernels.push_back(drift);
+    return kernels.size()-1;
+}
+
+const vector<double>& GLEIntegrator::getKernel(int index) const {
+    if (index < 0 || index >= getNumKernels())
+        throw OpenMMException(text("GLEIntegrator: there is no kernel ", index, ", the number of kernels is ", getNumKernels()));
+    return kernels[index];
+}
+
+void GLEIntegrator::setParticleKernel(int particle, int kernel) {
+    if (particle < 0)
+        throw OpenMMException(text("GLEIntegrator: a particle index cannot be negative, got ", particle));
+    if (kernel < -1 || kernel >= getNumKernels())
+        throw OpenMMException(text("GLEIntegrator: the kernel of a particle must be -1 (no bath) or the index of one of the ", getNumKernels(),
+            " kernels, got ", kernel));
+    particleKernels[particle] = kernel;
+}
+
+int GLEIntegrator::getParticleKernel(int particle) const {
+    if (particle < 0)
+        throw OpenMMException(text("GLEIntegrator: a particle index cannot be negative, got ", particle));
+    const auto found = particleKernels.find(particle);
+    return found == particleKernels.end() ? 0 : found->second;
+}
+
+int GLEIntegrator::getNumModes() const {
+    int modes = 0;
+    for (const vector<double>& drift : kernels)
+        modes = max(modes, matrixDimension(drift.size())-1);
+    return modes;
+}
+
+void GLEIntegrator::setAuxiliaryInitialization(AuxiliaryInitialization initialization) {
+    if (initialization != Equilibrium && initialization != Zero)
+        throw OpenMMException(text("GLEIntegrator: the auxiliary initialization must be Equilibrium (0) or Zero (1), got ", (int) initialization));
+    auxiliaryInitialization = initialization;
+}
+
+int GLEIntegrator::countModes(const System& system, int particle) const {
+    const int index = getParticleKernel(particle);
+    return index < 0 || system.getParticleMass(particle) == 0 ? 0 : matrixDimension(kernels[index].size())-1;
+}
+
+void GLEIntegrator::checkSystem(const System& system) const {
+    if (kernels.empty())
+        throw OpenMMException("GLEIntegrator: add at least one kernel before creating a Context");
+    if (!particleKernels.empty() && particleKernels.rbegin()->first >= system.getNumParticles())
+        throw OpenMMException(text("GLEIntegrator: a kernel was set for particle ", particleKernels.rbegin()->first, ", but the System has ",
+            system.getNumParticles(), " particles"));
+    for (int i = 0; i < system.getNumConstraints(); i++) {
+        int particle1, particle2;
+        double distance;
+        system.getConstraintParameters(i, particle1, particle2, distance);
+        if (countModes(system, particle1) > 0 || countModes(system, particle2) > 0)
+            throw OpenMMException(text("GLEIntegrator: the constraint between particles ", particle1, " and ", particle2,
+                " involves a particle with memory.  Give both particles a kernel without auxiliary variables, or no constraint"));
+    }
+}
+
+void GLEIntegrator::initialize(ContextImpl& contextRef) {
+    if (owner != nullptr && &contextRef.getOwner() != owner)
+        throw OpenMMException("This Integrator is already bound to a context");
+    const System& system = contextRef.getSystem();
+    checkSystem(system);
+    context = &contextRef;
+    owner = &contextRef.getOwner();
+    kernel = context->getPlatform().createKernel(IntegrateGLEStepKernel::Name(), contextRef);
+    kernel.getAs<IntegrateGLEStepKernel>().initialize(system, *this);
+    noiseSeed = (uint32_t) randomNumberSeed;
+    while (noiseSeed == 0)
+        noiseSeed = (uint32_t) osrngseed();
+    noiseStep = 0;
+    initialHeat = 0;
+    numModes = getNumModes();
+    numParticleModes.clear();
+    for (int i = 0; i < system.getNumParticles(); i++)
+        numParticleModes.push_back(countModes(system, i));
+    initializeAuxiliaryVariables();
+}
+
+void GLEIntegrator::initializeAuxiliaryVariables() {
+    const NormalStream normal(RandomStream::GLEInitialAuxiliaries, noiseSeed);
+    const double width = (auxiliaryInitialization == Equilibrium ? sqrt(BOLTZ*temperature) : 0.0);
+    vector<double> s(3*numParticleModes.size()*numModes, 0.0);
+    for (int i = 0; i < (int) numParticleModes.size(); i++)
+        for (int mode = 0; mode < numParticleModes[i]; mode++) {
+            const auto xi = normal(0, i, mode);
+            for (int direction = 0; direction < 3; direction++)
+                s[(3*(size_t) i+direction)*numModes+mode] = width*xi[direction];
+        }
+    setAuxiliaryVariables(s);
+}
+
+void GLEIntegrator::cleanup() {
+    kernel = Kernel();
+}
+
+vector<string> GLEIntegrator::getKernelNames() {
+    return {IntegrateGLEStepKernel::Name()};
+}
+
+void GLEIntegrator::requireContext() const {
+    if (context == nullptr)
+        throw OpenMMException("This Integrator is not bound to a context!");
+}
+
+double GLEIntegrator::computeKineticEnergy() {
+    return kernel.getAs<IntegrateGLEStepKernel>().computeKineticEnergy(*context, *this);
+}
+
+void GLEIntegrator::step(int steps) {
+    requireContext();
+    adoptTemperature();
+    for (int i = 0; i < steps; i++) {
+        context->updateContextState();
+        context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
+        kernel.getAs<IntegrateGLEStepKernel>().execute(*context, *this, noiseSeed, noiseStep++);
+    }
+}
+
+void GLEIntegrator::adoptTemperature() {
+    if (temperature == bathTemperature)
+        return;
+    vector<double> s;
+    kernel.getAs<IntegrateGLEStepKernel>().getAuxiliaryVariables(*context, s);
+    const double scale = bathTemperature > 0 ? sqrt(temperature/bathTemperature) : 1.0;
+    for (double& value : s)
+        value *= scale;
+    setAuxiliaryVariables(s);
+}
+
+void GLEIntegrator::getAuxiliaryVariables(vector<double>& s) const {
+    requireContext();
+    kernel.getAs<IntegrateGLEStepKernel>().getAuxiliaryVariables(*context, s);
+}
+
+void GLEIntegrator::setAuxiliaryVariables(const vector<double>& s) {
+    requireContext();
+    const size_t expected = 3*numParticleModes.size()*numModes;
+    if (s.size() != expected)
+        throw OpenMMException(text("GLEIntegrator: expected ", expected, " auxiliary variables (", numParticleModes.size(), " particles x 3 directions x ",
+            numModes, " modes), got ", s.size()));
+    if (!all_of(s.begin(), s.end(), [](double value) { return isfinite(value); }))
+        throw OpenMMException("GLEIntegrator: auxiliary variables must be finite");
+    vector<double> own(s);
+    for (size_t i = 0; i < numParticleModes.size(); i++)
+        for (int direction = 0; direction < 3; direction++)
+            fill_n(own.begin()+(3*i+direction)*numModes+numParticleModes[i], numModes-numParticleModes[i], 0.0);
+    kernel.getAs<IntegrateGLEStepKernel>().setAuxiliaryVariables(*context, own);
+    bathTemperature = temperature;
+}
+
+double GLEIntegrator::getBathHeat() const {
+    requireContext();
+    return initialHeat+kernel.getAs<IntegrateGLEStepKernel>().getBathHeat(*context);
+}
+
+void GLEIntegrator::restore(uint32_t seed, int64_t step, double savedTemperature, double heat, const vector<double>& s) {
+    setAuxiliaryVariables(s);
+    noiseSeed = seed;
+    noiseStep = step;
+    bathTemperature = savedTemperature;
+    initialHeat = heat-kernel.getAs<IntegrateGLEStepKernel>().getBathHeat(*context);
+}
+
+// ---- checkpoints and States ----
+
+static const char CHECKPOINT_MAGIC[8] = {'M', 'F', 'G', 'L', 'E', '\0', '\0', '\1'};
+
+template <class T>
+static void write(ostream& stream, const T& value) {
+    stream.write(reinterpret_cast<const char*>(&value), sizeof(T));
+}
+
+template <class T>
+static T read(istream& stream) {
+    T value;
+    stream.read(reinterpret_cast<char*>(&value), sizeof(T));
+    if (!stream)
+        throw OpenMMException("GLEIntegrator: the checkpoint is truncated");
+    return value;
+}
+
+void GLEIntegrator::createCheckpoint(ostream& stream) const {
+    vector<double> s;
+    getAuxiliaryVariables(s);
+    stream.write(CHECKPOINT_MAGIC, sizeof(CHECKPOINT_MAGIC));
+    write(stream, noiseSeed);
+    write(stream, noiseStep);
+    write(stream, bathTemperature);
+    write(stream, getBathHeat());
+    write(stream, (uint64_t) s.size());
+    stream.write(reinterpret_cast<const char*>(s.data()), sizeof(double)*s.size());
+}
+
+void GLEIntegrator::loadCheckpoint(istream& stream) {
+    char magic[sizeof(CHECKPOINT_MAGIC)];
+    stream.read(magic, sizeof(magic));
+    if (!stream || !equal(begin(magic), end(magic), CHECKPOINT_MAGIC))
+        throw OpenMMException("GLEIntegrator: the checkpoint was not made with this version of GLEIntegrator");
+    const auto seed = read<uint32_t>(stream);
+    const auto step = read<int64_t>(stream);
+    const auto savedTemperature = read<double>(stream);
+    const auto heat = read<double>(stream);
+    const auto size = read<uint64_t>(stream);
+    const uint64_t expected = 3*(uint64_t) numParticleModes.size()*numModes;
+    if (size != expected)
+        throw OpenMMException(text("GLEIntegrator: the checkpoint has ", size, " auxiliary variables, this Context has ", expected));
+    vector<double> s(size);
+    stream.read(reinterpret_cast<char*>(s.data()), sizeof(double)*size);
+    if (!stream)
+        throw OpenMMException("GLEIntegrator: the checkpoint is truncated");
+    restore(seed, step, savedTemperature, heat, s);
+}
+
+void GLEIntegrator::serializeParameters(SerializationNode& node) const {
+    vector<double> s;
+    getAuxiliaryVariables(s);
+    node.setIntProperty("version", 1);
+    node.setStringProperty("integrator", "meanforce::GLEIntegrator");
+    node.setLongProperty("noiseSeed", noiseSeed);
+    node.setLongProperty("noiseStep", noiseStep);
+    node.setDoubleProperty("temperature", bathTemperature);
+    node.setDoubleProperty("bathHeat", getBathHeat());
+    node.setStringProperty("auxiliaryVariables", encodeDoubles(s));
+}
+
+void GLEIntegrator::deserializeParameters(const SerializationNode& node) {
+    requireContext();
+    // Integrators without parameters, such as OpenMM's Langevin integrators, leave the node empty: the bath stays as it is.
+    if (node.getProperties().empty() && node.getChildren().empty())
+        return;
+    if (node.getStringProperty("integrator", "") != "meanforce::GLEIntegrator")
+        throw OpenMMException("GLEIntegrator: the State has the parameters of another integrator");
+    if (node.getIntProperty("version") != 1)
+        throw OpenMMException("GLEIntegrator: unsupported version number in the State");
+    restore((uint32_t) node.getLongProperty("noiseSeed"), node.getLongProperty("noiseStep"), node.getDoubleProperty("temperature"),
+        node.getDoubleProperty("bathHeat"), decodeDoubles(node.getStringProperty("auxiliaryVariables")));
+}
+
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+// One step of the generalized Langevin equation.  Symbols as in docs/theory/gle.md:
+//     u = sqrt(m) v, auxiliary variables s, y = (u, s); decay = T-1, noise = sqrt(kT) S, xi = independent normal deviates.
+// Defined by the host: MAX_MODES, NUM_MODES(bath), NOISE_STREAM.
+
+/**
+ * Philox4x32-10: 128 random bits as a function of a counter and a key.  See internal/Philox.h.
+ */
+DEVICE uint4 philox(uint4 counter, unsigned int key0, unsigned int key1) {
+    for (int round = 0; round < 10; round++) {
+        mm_ulong product0 = (mm_ulong) 0xD2511F53u*counter.x;
+        mm_ulong product1 = (mm_ulong) 0xCD9E8D57u*counter.z;
+        uint4 next;
+        next.x = ((unsigned int) (product1 >> 32))^counter.y^key0;
+        next.y = (unsigned int) product1;
+        next.z = ((unsigned int) (product0 >> 32))^counter.w^key1;
+        next.w = (unsigned int) product0;
+        counter = next;
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    return counter;
+}
+
+/**
+ * sqrt(-2 log u) with u = (word+1/2)/2^32.  Near u = 1 it is computed from 1-u, of which a float keeps all digits.
+ */
+DEVICE real boxMullerRadius(unsigned int word) {
+    const real unit = 2.3283064365386963e-10f;
+    real minusLog;
+    if (word < 0x80000000u)
+        minusLog = -log(unit*(word+(real) 0.5f));
+    else
+        minusLog = -log1p(-unit*((~word)+(real) 0.5f));
+    return sqrt(2*minusLog);
+}
+
+/**
+ * One normal deviate for each of the directions x, y and z.  They end at 6.8 standard deviations; in single and mixed
+ * precision they are floats, good to 1e-6.
+ */
+DEVICE real3 normalDeviates(unsigned int seed, unsigned int stepLow, unsigned int stepHigh, int particle, int component) {
+    uint4 counter;
+    counter.x = stepLow;
+    counter.y = stepHigh;
+    counter.z = particle;
+    counter.w = component;
+    uint4 bits = philox(counter, seed, NOISE_STREAM);
+    const real unit = 4.656612873077393e-10f; // 2^-31: angles are in units of pi
+    real radius1 = boxMullerRadius(bits.x);
+    real radius2 = boxMullerRadius(bits.z);
+    real angle1 = unit*((int) bits.y);
+    real angle2 = unit*((int) bits.w);
+    return make_real3(radius1*cospi(angle1), radius1*sinpi(angle1), radius2*cospi(angle2));
+}
+
+/**
+ * Row a of (T-1) y.
+ */
+DEVICE mixed3 propagateMemory(GLOBAL const mixed* RESTRICT decayRow, const mixed3* y, int n) {
+    mixed3 change = make_mixed3(0, 0, 0);
+    for (int b = 0; b <= n; b++)
+        change += decayRow[b]*y[b];
+    return change;
+}
+
+/**
+ * Row a of sqrt(kT) S xi.
+ */
+DEVICE real3 randomImpulse(GLOBAL const real* RESTRICT noiseRow, const real3* xi, int n) {
+    real3 impulse = make_real3(0, 0, 0);
+    for (int b = 0; b <= n; b++)
+        impulse += noiseRow[b]*xi[b];
+    return impulse;
+}
+
+/**
+ * v += h F/m
+ */
+KERNEL void kick(int numAtoms, int paddedNumAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL const mm_long* RESTRICT force,
+        GLOBAL const mixed2* RESTRICT stepSize) {
+    mixed scale = stepSize[0].y/(mixed) 0x100000000;
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = velm[index];
+        if (v.w != 0) {
+            v.x += scale*v.w*force[index];
+            v.y += scale*v.w*force[index+paddedNumAtoms];
+            v.z += scale*v.w*force[index+paddedNumAtoms*2];
+            velm[index] = v;
+        }
+    }
+}
+
+/**
+ * delta = (h/2) v;   (u, s) <- T (u, s) + sqrt(kT) S xi;   delta += (h/2) v.  Auxiliary variables and random numbers go with
+ * a particle's original index, heat with its present place, as only the sum over all particles is of use.
+ */
+KERNEL void exchangeWithBath(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL mixed4* RESTRICT posDelta,
+        GLOBAL mixed4* RESTRICT oldDelta, GLOBAL mixed* RESTRICT auxiliary, GLOBAL mixed* RESTRICT heat,
+        GLOBAL const int* RESTRICT atomIndex, GLOBAL const int* RESTRICT particleKernel, GLOBAL const int* RESTRICT kernelModes,
+        GLOBAL const mixed* RESTRICT decay, GLOBAL const real* RESTRICT noise, GLOBAL const mixed2* RESTRICT stepSize,
+        unsigned int seed, unsigned int stepLow, unsigned int stepHigh) {
+    mixed halfStep = 0.5f*stepSize[0].y;
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = velm[index];
+        if (v.w != 0) {
+            mixed4 delta = make_mixed4(halfStep*v.x, halfStep*v.y, halfStep*v.z, 0);
+            int particle = atomIndex[index];
+            int bath = particleKernel[particle];
+            if (bath >= 0) {
+                int n = NUM_MODES(bath);
+                GLOBAL mixed* s = &auxiliary[3*MAX_MODES*particle];
+                mixed inverseSqrtMass = sqrt(v.w);
+                mixed sqrtMass = 1/inverseSqrtMass;
+                mixed3 y[MAX_MODES+1];
+                real3 xi[MAX_MODES+1];
+                y[0] = make_mixed3(sqrtMass*v.x, sqrtMass*v.y, sqrtMass*v.z);
+                for (int a = 1; a <= n; a++)
+                    y[a] = make_mixed3(s[a-1], s[MAX_MODES+a-1], s[2*MAX_MODES+a-1]);
+                for (int a = 0; a <= n; a++)
+                    xi[a] = normalDeviates(seed, stepLow, stepHigh, particle, a);
+                for (int a = 0; a <= n; a++) {
+                    int row = (bath*(MAX_MODES+1)+a)*(MAX_MODES+1);
+                    mixed3 change = propagateMemory(&decay[row], y, n);
+                    real3 impulse = randomImpulse(&noise[row], xi, n);
+                    change += make_mixed3(impulse.x, impulse.y, impulse.z);
+                    if (a == 0) {
+                        v.x += inverseSqrtMass*change.x;
+                        v.y += inverseSqrtMass*change.y;
+                        v.z += inverseSqrtMass*change.z;
+                        heat[index] -= change.x*(y[0].x+0.5f*change.x) + change.y*(y[0].y+0.5f*change.y) + change.z*(y[0].z+0.5f*change.z);
+                    }
+                    else {
+                        s[a-1] = y[a].x+change.x;
+                        s[MAX_MODES+a-1] = y[a].y+change.y;
+                        s[2*MAX_MODES+a-1] = y[a].z+change.z;
+                    }
+                }
+                velm[index] = v;
+            }
+            delta += make_mixed4(halfStep*v.x, halfStep*v.y, halfStep*v.z, 0);
+            posDelta[index] = delta;
+            oldDelta[index] = delta;
+        }
+    }
+}
+
+/**
+ * x += delta, after constraints have changed delta; v changes accordingly.
+ */
+KERNEL void move(int numAtoms, GLOBAL real4* RESTRICT posq, GLOBAL mixed4* RESTRICT velm, GLOBAL const mixed4* RESTRICT posDelta,
+        GLOBAL const mixed4* RESTRICT oldDelta, GLOBAL const mixed2* RESTRICT stepSize
+#ifdef USE_MIXED_PRECISION
+        , GLOBAL real4* RESTRICT posqCorrection
+#endif
+        ) {
+    mixed inverseStep = 1/stepSize[0].y;
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = velm[index];
+        if (v.w != 0) {
+            mixed4 delta = posDelta[index];
+            v.x += (delta.x-oldDelta[index].x)*inverseStep;
+            v.y += (delta.y-oldDelta[index].y)*inverseStep;
+            v.z += (delta.z-oldDelta[index].z)*inverseStep;
+            velm[index] = v;
+            real4 pos = posq[index];
+#ifdef USE_MIXED_PRECISION
+            real4 correction = posqCorrection[index];
+            mixed3 x = make_mixed3(pos.x+(mixed) correction.x+delta.x, pos.y+(mixed) correction.y+delta.y, pos.z+(mixed) correction.z+delta.z);
+            posq[index] = make_real4((real) x.x, (real) x.y, (real) x.z, pos.w);
+            posqCorrection[index] = make_real4(x.x-(real) x.x, x.y-(real) x.y, x.z-(real) x.z, 0);
+#else
+            posq[index] = make_real4(pos.x+delta.x, pos.y+delta.y, pos.z+delta.z, pos.w);
+#endif
+        }
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+#include "meanforce/IntegrateGLEStepKernel.h"
+#include "openmm/common/ComputeArray.h"
+#include "openmm/common/ComputeContext.h"
+#include <vector>
+
+namespace meanforce {
+
+/** Integrates on OpenCL, CUDA and HIP.  The device text is kernels/gle.cc. */
+class CommonIntegrateGLEStepKernel : public IntegrateGLEStepKernel {
+public:
+    CommonIntegrateGLEStepKernel(std::string name, const OpenMM::Platform& platform, OpenMM::ComputeContext& cc) :
+            IntegrateGLEStepKernel(name, platform), cc(cc) {
+    }
+    void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) override;
+    void execute(OpenMM::ContextImpl& context, const GLEIntegrator& integrator, std::uint32_t seed, std::int64_t noiseStep) override;
+    double computeKineticEnergy(OpenMM::ContextImpl& context, const GLEIntegrator& integrator) override;
+    void getAuxiliaryVariables(OpenMM::ContextImpl& context, std::vector<double>& s) const override;
+    void setAuxiliaryVariables(OpenMM::ContextImpl& context, const std::vector<double>& s) override;
+    double getBathHeat(OpenMM::ContextImpl& context) const override;
+private:
+    void createKernels();
+    void updatePropagators(double h, double temperature);
+    OpenMM::ComputeContext& cc;
+    int numModes = 0;
+    std::vector<std::vector<double> > drifts;
+    double propagatorStepSize = 0, propagatorTemperature = -1;
+    OpenMM::ComputeArray auxiliary, heat, oldDelta, decay, noise, particleKernel, kernelModes;
+    OpenMM::ComputeKernel kickKernel, exchangeKernel, moveKernel;
+};
+
+}

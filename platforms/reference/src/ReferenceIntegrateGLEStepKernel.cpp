@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+#include "ReferenceIntegrateGLEStepKernel.h"
+#include "openmm/reference/ReferenceConstraints.h"
+#include "openmm/reference/ReferenceVirtualSites.h"
+#include "openmm/reference/SimTKOpenMMRealType.h"
+#include <cmath>
+
+using namespace OpenMM;
+using namespace std;
+
+namespace meanforce {
+
+static ReferencePlatform::PlatformData& platformData(ContextImpl& context) {
+    return *static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
+}
+
+void ReferenceIntegrateGLEStepKernel::initialize(const System& system, const GLEIntegrator& integrator) {
+    for (int i = 0; i < system.getNumParticles(); i++) {
+        const double m = system.getParticleMass(i);
+        mass.push_back(m);
+        inverseMass.push_back(m == 0 ? 0 : 1/m);
+        particleKernel.push_back(integrator.getParticleKernel(i));
+    }
+    for (int i = 0; i < integrator.getNumKernels(); i++)
+        drifts.push_back(integrator.getKernel(i));
+    numModes = integrator.getNumModes();
+    s.assign(3*(size_t) system.getNumParticles()*numModes, 0.0);
+}
+
+void ReferenceIntegrateGLEStepKernel::execute(ContextImpl& context, const GLEIntegrator& integrator, uint32_t seed, int64_t noiseStep) {
+    ReferencePlatform::PlatformData& data = platformData(context);
+    vector<Vec3>& x = *data.positions;
+    vector<Vec3>& v = *data.velocities;
+    const double h = integrator.getStepSize(), tolerance = integrator.getConstraintTolerance();
+    updatePropagators(h);
+
+    kick(v, *data.forces, h);
+    data.constraints->applyToVelocities(x, v, inverseMass, tolerance);
+    vector<Vec3> unconstrained(x);
+    drift(unconstrained, v, 0.5*h);
+    exchangeWithBath(v, BOLTZ*integrator.getTemperature(), NormalStream(RandomStream::GLENoise, seed), noiseStep);
+    drift(unconstrained, v, 0.5*h);
+    vector<Vec3> constrained(unconstrained);
+    data.constraints->apply(x, constrained, inverseMass, tolerance);
+    for (size_t i = 0; i < x.size(); i++)
+        if (mass[i] != 0) {
+            v[i] += (constrained[i]-unconstrained[i])/h;
+            x[i] = constrained[i];
+        }
+
+    data.virtualSites->computePositions(context.getSystem(), x, data.periodicBoxVectors);
+    data.time += h;
+    data.stepCount++;
+}
+
+void ReferenceIntegrateGLEStepKernel::kick(vector<Vec3>& v, const vector<Vec3>& f, double h) const {
+    for (size_t i = 0; i < v.size(); i++)
+        v[i] += f[i]*(h*inverseMass[i]);
+}
+
+void ReferenceIntegrateGLEStepKernel::drift(vector<Vec3>& x, const vector<Vec3>& v, double h) const {
+    for (size_t i = 0; i < x.size(); i++)
+        if (mass[i] != 0)
+            x[i] += v[i]*h;
+}
+
+void ReferenceIntegrateGLEStepKernel::exchangeWithBath(vector<Vec3>& v, double kT, const NormalStream& normal, int64_t noiseStep) {
+    for (size_t i = 0; i < v.size(); i++) {
+        if (mass[i] == 0 || particleKernel[i] < 0)
+            continue;
+        const GLEPropagator& propagator = propagators[particleKernel[i]];
+        const int dimension = propagator.dimension;
+        vector<array<double, 3> > normals(dimension);
+        for (int a = 0; a < dimension; a++)
+            normals[a] = normal(noiseStep, i, a);
+        for (int direction = 0; direction < 3; direction++) {
+            double* modes = s.data()+(3*i+direction)*numModes;
+            vector<double> y(dimension), xi(dimension), change(dimension, 0.0);
+            for (int a = 0; a < dimension; a++) {
+                y[a] = (a == 0 ? sqrt(mass[i])*v[i][direction] : modes[a-1]);
+                xi[a] = normals[a][direction];
+            }
+            propagateMemory(propagator, y, change);
+            addNoise(propagator, sqrt(kT), xi, change);
+            v[i][direction] += change[0]/sqrt(mass[i]);
+            for (int a = 1; a < dimension; a++)
+                modes[a-1] += change[a];
+            heat -= change[0]*(y[0]+0.5*change[0]);
+        }
+    }
+}
+
+/** (T-1) y */
+void ReferenceIntegrateGLEStepKernel::propagateMemory(const GLEPropagator& propagator, const vector<double>& y, vector<double>& change) const {
+    for (int a = 0; a < propagator.dimension; a++)
+        for (int b = 0; b < propagator.dimension; b++)
+            change[a] += propagator.decay[a*propagator.dimension+b]*y[b];
+}
+
+/** sqrt(kT) S xi */
+void ReferenceIntegrateGLEStepKernel::addNoise(const GLEPropagator& propagator, double sqrtkT, const vector<double>& xi, vector<double>& change) const {
+    for (int a = 0; a < propagator.dimension; a++)
+        for (int b = 0; b < propagator.dimension; b++)
+            change[a] += sqrtkT*propagator.noise[a*propagator.dimension+b]*xi[b];
+}
+
+void ReferenceIntegrateGLEStepKernel::updatePropagators(double h) {
+    if (h == propagatorStepSize)
+        return;
+    propagatorStepSize = h;
+    propagators.clear();
+    for (const vector<double>& drift : drifts)
+        propagators.emplace_back(drift, h);
+}
+
+double ReferenceIntegrateGLEStepKernel::computeKineticEnergy(ContextImpl& context, const GLEIntegrator& integrator) {
+    const vector<Vec3>& v = *platformData(context).velocities;
+    double energy = 0;
+    for (size_t i = 0; i < v.size(); i++)
+        energy += 0.5*mass[i]*v[i].dot(v[i]);
+    return energy;
+}
+
+void ReferenceIntegrateGLEStepKernel::getAuxiliaryVariables(ContextImpl& context, vector<double>& s) const {
+    s = this->s;
+}
+
+void ReferenceIntegrateGLEStepKernel::setAuxiliaryVariables(ContextImpl& context, const vector<double>& s) {
+    this->s = s;
+}
+
+double ReferenceIntegrateGLEStepKernel::getBathHeat(ContextImpl& context) const {
+    return heat;
+}
+
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+#include "meanforce/IntegrateGLEStepKernel.h"
+#include "meanforce/internal/GLEPropagator.h"
+#include "meanforce/internal/Philox.h"
+#include "openmm/Vec3.h"
+#include "openmm/reference/ReferencePlatform.h"
+#include <vector>
+
+namespace meanforce {
+
+/** The specification of the integrator, in double precision.  Symbols as in docs/theory/gle.md. */
+class ReferenceIntegrateGLEStepKernel : public IntegrateGLEStepKernel {
+public:
+    using IntegrateGLEStepKernel::IntegrateGLEStepKernel;
+    void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) override;
+    void execute(OpenMM::ContextImpl& context, const GLEIntegrator& integrator, std::uint32_t seed, std::int64_t noiseStep) override;
+    double computeKineticEnergy(OpenMM::ContextImpl& context, const GLEIntegrator& integrator) override;
+    void getAuxiliaryVariables(OpenMM::ContextImpl& context, std::vector<double>& s) const override;
+    void setAuxiliaryVariables(OpenMM::ContextImpl& context, const std::vector<double>& s) override;
+    double getBathHeat(OpenMM::ContextImpl& context) const override;
+private:
+    void kick(std::vector<OpenMM::Vec3>& v, const std::vector<OpenMM::Vec3>& f, double h) const;
+    void drift(std::vector<OpenMM::Vec3>& x, const std::vector<OpenMM::Vec3>& v, double h) const;
+    void exchangeWithBath(std::vector<OpenMM::Vec3>& v, double kT, const NormalStream& normal, std::int64_t noiseStep);
+    void propagateMemory(const GLEPropagator& propagator, const std::vector<double>& y, std::vector<double>& change) const;
+    void addNoise(const GLEPropagator& propagator, double sqrtkT, const std::vector<double>& xi, std::vector<double>& change) const;
+    void updatePropagators(double h);
+    std::vector<double> mass, inverseMass, s;
+    std::vector<int> particleKernel;
+    std::vector<std::vector<double> > drifts;
+    std::vector<GLEPropagator> propagators;
+    double propagatorStepSize = 0, heat = 0;
+    int numModes = 0;
+};
+
+}

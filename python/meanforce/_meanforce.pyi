@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+"""The extension module holds free functions only, which the classes in gle.py and momenttensor.py wrap with types."""
+
+from typing import Any
+
+def __getattr__(name: str) -> Any: ...

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: MIT
+"""The generalized Langevin integrator: friction with memory, and the noise that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import unit
+
+from . import _meanforce
+from ._openmm import adopt, strip_units
+
+_PER_PICOSECOND = unit.picosecond**-1
+_SQRT_ENERGY = unit.kilojoule_per_mole**0.5
+
+
+def _drift_matrix(kernel: Any) -> NDArray[np.float64]:
+    """Return the (n+1, n+1) drift matrix of a memory kernel, or of anything that is such a matrix, in 1/ps."""
+    drift = np.asarray(strip_units(getattr(kernel, "drift", kernel), _PER_PICOSECOND), dtype=np.float64)
+    if drift.ndim != 2 or drift.shape[0] != drift.shape[1] or drift.size == 0:
+        raise ValueError(
+            "the drift matrix must be square, (n+1, n+1) for n auxiliary variables, got an array of shape "
+            f"{drift.shape}; friction gamma without memory is [[gamma]]"
+        )
+    return drift
+
+
+class GLEIntegrator(openmm.Integrator):
+    r"""Simulates a System with the generalized Langevin equation.
+
+    .. math::
+
+        m \dot v = F - m \int_0^t k(s)\, v(t-s)\, ds + R(t), \qquad \langle R(t) R(t')\rangle = m kT k(|t-t'|)
+
+    The memory is that of `n` auxiliary variables `s` for each degree of freedom. With ``u = sqrt(m) v``, the bath is
+    ``d(u, s) = -A (u, s) dt + noise`` for a drift matrix `A`, and the noise is the one that keeps `u` and every `s`
+    independent and normal with variance kT. Then ``k(t) = 2 A[0, 0] delta(t) - A[0, 1:] expm(-A[1:, 1:] t) A[1:, 0]``.
+    Such noise exists if and only if ``A + A.T`` has no negative eigenvalue.
+
+    One step needs one force evaluation (kick, half drift, exact bath, half drift). Positions, velocities and auxiliary
+    variables of harmonic systems are sampled without any error from the step size. Velocities lag half a step behind
+    positions. Without memory, ``A = [[gamma]]``, this is OpenMM's LangevinMiddleIntegrator.
+
+    Random numbers are a function of (seed, steps taken, particle, component) only: all platforms use the same ones.
+    Checkpoints and States with integrator parameters continue a trajectory exactly.
+
+    Constraints are allowed only between particles whose kernels have no memory. Kernels, their particles, the seed and
+    the auxiliary initialization are read when a Context is created; step size and temperature may change at any time.
+
+    Parameters
+    ----------
+    temperature
+        Temperature of the heat bath, in K.
+    kernel
+        The memory of all particles: an object with an attribute `drift`, such as `meanforce.MemoryKernel`, or the
+        matrix `A` itself, of shape (n+1, n+1), in 1/ps, n <= 32. More kernels can be added; see `setParticleKernel`.
+    stepSize
+        Step size, in ps.
+
+    Raises
+    ------
+    ValueError
+        If `A` is not square, not finite, too large or not passive; if the temperature is negative; or if the step size
+        is not positive.
+
+    References
+    ----------
+    Drift matrices: M. Ceriotti, G. Bussi, M. Parrinello, J. Chem. Theory Comput. 6, 1170 (2010),
+    doi:10.1021/ct900563s. Order of operations: Z. Zhang et al., J. Phys. Chem. A 123, 6056 (2019),
+    doi:10.1021/acs.jpca.9b02771.
+    """
+
+    #: Auxiliary variables start as in a bath that has always been in equilibrium.
+    Equilibrium = 0
+    #: Auxiliary variables start from zero: the bath has no memory of the time before.
+    Zero = 1
+
+    def __init__(self, temperature: Any, kernel: Any, stepSize: Any) -> None:
+        drift = _drift_matrix(kernel)
+        adopt(
+            self,
+            '<Integrator type="meanforce::GLEIntegrator" version="1" temperature="0" stepSize="0.001"'
+            ' constraintTolerance="1e-05" randomSeed="0" integrationForceGroups="-1" auxiliaryInitialization="0">'
+            '<Kernels/><ParticleKernels particles="" kernels=""/></Integrator>',
+        )
+        self.setTemperature(temperature)
+        self.setStepSize(stepSize)
+        self.addKernel(drift)
+
+    @classmethod
+    def isinstance(cls, integrator: openmm.Integrator) -> bool:
+        """Return whether `integrator`, whose Python class may be the generic one, is a GLEIntegrator."""
+        return bool(_meanforce.is_GLEIntegrator(integrator))
+
+    @classmethod
+    def cast(cls, integrator: openmm.Integrator) -> GLEIntegrator:
+        """Give a generic openmm.Integrator, as made by XmlSerializer, the class GLEIntegrator.
+
+        Raises
+        ------
+        TypeError
+            If it is another kind of integrator.
+        """
+        if not cls.isinstance(integrator):
+            raise TypeError("this integrator is not a GLEIntegrator")
+        integrator.__class__ = cls
+        return integrator  # type: ignore[no-any-return]
+
+    def getTemperature(self) -> unit.Quantity:
+        """Return the temperature of the heat bath, in K."""
+        return _meanforce.GLEIntegrator_getTemperature(self) * unit.kelvin
+
+    def setTemperature(self, temperature: Any) -> None:
+        """Set the temperature of the heat bath, in K, from the next step on.
+
+        Auxiliary variables are then scaled by sqrt(T'/T), which puts the bath in equilibrium at the new temperature at
+        once; velocities are left alone.
+        """
+        _meanforce.GLEIntegrator_setTemperature(self, float(strip_units(temperature, unit.kelvin)))
+
+    def setStepSize(self, size: Any) -> None:
+        """Set the step size, in ps."""
+        _meanforce.GLEIntegrator_setStepSize(self, float(strip_units(size, unit.picosecond)))
+
+    def addKernel(self, kernel: Any) -> int:
+        """Add a memory kernel (an object with an attribute `drift`, or the drift matrix in 1/ps); return its index."""
+        return int(_meanforce.GLEIntegrator_addKernel(self, _drift_matrix(kernel)))
+
+    def getNumKernels(self) -> int:
+        """Return the number of memory kernels."""
+        return int(_meanforce.GLEIntegrator_getNumKernels(self))
+
+    def getKernel(self, index: int) -> unit.Quantity:
+        """Return the drift matrix of a memory kernel, an array of shape (n+1, n+1) in 1/ps."""
+        drift = np.array(_meanforce.GLEIntegrator_getKernel(self, index))
+        size = round(len(drift) ** 0.5)
+        return unit.Quantity(drift.reshape(size, size), _PER_PICOSECOND)
+
+    def setParticleKernel(self, particle: int, kernel: int) -> None:
+        """Set the index of the memory kernel of a particle: 0 unless set; -1 for no heat bath at all."""
+        _meanforce.GLEIntegrator_setParticleKernel(self, particle, kernel)
+
+    def getParticleKernel(self, particle: int) -> int:
+        """Return the index of the memory kernel of a particle, or -1 if it has no heat bath."""
+        return int(_meanforce.GLEIntegrator_getParticleKernel(self, particle))
+
+    def getParticleKernels(self) -> dict[int, int]:
+        """Return the kernels of those particles for which `setParticleKernel` was called, by particle index."""
+        return dict(_meanforce.GLEIntegrator_getParticleKernels(self))
+
+    def getNumModes(self) -> int:
+        """Return the largest number of auxiliary variables per degree of freedom of any kernel."""
+        return int(_meanforce.GLEIntegrator_getNumModes(self))
+
+    def getRandomNumberSeed(self) -> int:
+        """Return the seed that was set; 0 means that each Context draws a fresh one."""
+        return int(_meanforce.GLEIntegrator_getRandomNumberSeed(self))
+
+    def setRandomNumberSeed(self, seed: int) -> None:
+        """Set the random number seed of Contexts created from now on; 0, the default, for a fresh one each time."""
+        _meanforce.GLEIntegrator_setRandomNumberSeed(self, seed)
+
+    def getAuxiliaryInitialization(self) -> int:
+        """Return how auxiliary variables start: `Equilibrium`, the default, or `Zero`."""
+        return int(_meanforce.GLEIntegrator_getAuxiliaryInitialization(self))
+
+    def setAuxiliaryInitialization(self, initialization: int) -> None:
+        """Set how auxiliary variables start when a Context is created: `Equilibrium` or `Zero`."""
+        _meanforce.GLEIntegrator_setAuxiliaryInitialization(self, initialization)
+
+    def getAuxiliaryVariables(self) -> unit.Quantity:
+        """Return the auxiliary variables, shape (particles, 3, `getNumModes()`), in sqrt(kJ/mol).
+
+        Modes that a particle's kernel does not have are zero.
+
+        Raises
+        ------
+        ValueError
+            If the integrator has no Context yet.
+        """
+        s = _meanforce.GLEIntegrator_getAuxiliaryVariables(self)
+        modes = self.getNumModes()
+        particles = len(s) // (3 * modes) if modes else 0
+        return unit.Quantity(s.reshape(particles, 3, modes), _SQRT_ENERGY)
+
+    def setAuxiliaryVariables(self, s: Sequence[Any] | NDArray[np.float64] | unit.Quantity) -> None:
+        """Set the auxiliary variables, shape (particles, 3, `getNumModes()`), in sqrt(kJ/mol).
+
+        They are taken to belong to the current temperature.
+        """
+        array = np.asarray(strip_units(s, _SQRT_ENERGY), dtype=np.float64)
+        if array.ndim != 3 or array.shape[1:] != (3, self.getNumModes()):
+            raise ValueError(
+                f"auxiliary variables must have the shape (particles, 3, {self.getNumModes()}), got {array.shape}"
+            )
+        _meanforce.GLEIntegrator_setAuxiliaryVariables(self, array)
+
+    def getBathHeat(self) -> unit.Quantity:
+        """Return the energy that the particles have given to the bath, in kJ/mol.
+
+        Potential energy plus kinetic energy plus this heat is conserved as well as in a Verlet integration.
+        """
+        return _meanforce.GLEIntegrator_getBathHeat(self) * unit.kilojoule_per_mole

@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: MIT
+"""model.pt: one file with a TorchScript potential and its native description (docs/model_file.md).
+
+Reading needs no torch; :func:`export` imports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .potentials import Potential
+
+FORMAT = "meanforce-model"
+VERSION = 1
+UNITS = {"length": "nm", "energy": "kJ/mol", "mass": "dalton", "temperature": "K"}
+#: Largest difference between the two halves: of the energy, and of a force over the root mean square of the forces.
+TOLERANCE = 1e-9
+
+_DESCRIPTION = "meanforce.json"
+_PARAMETERS = "parameters.safetensors"
+_KERNEL = "kernel.json"
+
+
+class ModelFileError(ValueError):
+    """A model file that is damaged, incomplete, altered or too new, or a model that can't be written."""
+
+
+@dataclass(frozen=True)
+class BeadType:
+    """A type of bead: what a topology calls it, and its mass.
+
+    Parameters
+    ----------
+    name : str
+        Atom name in the topology.
+    residue : str
+        Name of the residue it belongs to; empty if it doesn't matter.
+    mass : float or None
+        In dalton; None if the model doesn't fix it.
+    """
+
+    name: str
+    residue: str = ""
+    mass: float | None = None
+
+
+@dataclass(frozen=True)
+class Component:
+    """One term of the energy.
+
+    Parameters
+    ----------
+    kind : str
+        ``"pair-spline"`` or ``"moment-tensor"``.
+    architecture : dict
+        Its sizes, as in the file.
+    tensors : dict
+        Its float64 parameters.
+    """
+
+    kind: str
+    architecture: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff in nm."""
+        return float(self.architecture["cutoff"])
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says, checked.
+
+    Parameters
+    ----------
+    num_types : int
+    cutoff : float
+        In nm.
+    bead_types : list of BeadType or None
+    components : list of Component
+    kernel : str or None
+        The memory kernel's JSON text.
+    description : dict
+        The whole of meanforce.json.
+    has_torchscript : bool
+        Whether the archive can be loaded by ``torch.jit.load``.
+    """
+
+    num_types: int
+    cutoff: float
+    bead_types: list[BeadType] | None
+    components: list[Component]
+    kernel: str | None
+    description: dict[str, Any]
+    has_torchscript: bool
+
+
+def read(path: str | os.PathLike[str]) -> ModelFile:
+    """Read the native half of a model file and check all of it.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    ModelFile
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If the file is not a model file, is truncated, was written by a newer format version, lacks a parameter, has one
+        of the wrong shape, or was altered after it was written.
+    """
+    where = f"'{os.fspath(path)}'"
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no model file {where}")
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    except Exception as error:  # of a damaged archive zipfile says so in six types of exception
+        raise ModelFileError(f"{where} is not a model file, or is truncated or damaged: {error}") from None
+
+    roots = [name.removesuffix(f"extra/{_DESCRIPTION}") for name in members if name.endswith(f"extra/{_DESCRIPTION}")]
+    if len(roots) != 1:
+        raise ModelFileError(f"{where} holds no extra/{_DESCRIPTION}: it was not written by meanforce.export")
+    relative = {name.removeprefix(roots[0]): content for name, content in members.items() if not name.endswith("/")}
+    extra = {name.removeprefix("extra/"): content for name, content in relative.items() if name.startswith("extra/")}
+    torchscript = {name: content for name, content in relative.items() if not name.startswith("extra/")}
+    description = _description(extra[_DESCRIPTION], where)
+    if _PARAMETERS not in extra:
+        raise ModelFileError(f"{where} holds no extra/{_PARAMETERS}")
+    try:
+        recorded = description["sha256"]
+        _check_hash(where, "architecture", recorded["components"], _sha256(_canonical(description)))
+        _check_hash(where, "native parameters", recorded["parameters"], _sha256(extra[_PARAMETERS]))
+        if torchscript:
+            _check_hash(where, "TorchScript half", recorded["torchscript"], _sha256_of_members(torchscript))
+        tensors = safetensors.numpy.load(extra[_PARAMETERS])
+        num_types = _count(description, "num_types", where)
+        components = [
+            _component(entry, f"components.{i}.", tensors, num_types, where)
+            for i, entry in enumerate(description["components"])
+        ]
+        bead_types = _bead_types(description["bead_types"], num_types, where)
+    except SafetensorError as error:
+        raise ModelFileError(f"{where} has unreadable parameters: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(f"the description in {where} is incomplete: {error!r}") from None
+    if not components:
+        raise ModelFileError(f"{where} describes a model without components")
+    return ModelFile(
+        num_types=num_types,
+        cutoff=max(component.cutoff for component in components),
+        bead_types=bead_types,
+        components=components,
+        kernel=extra[_KERNEL].decode("utf-8", errors="replace") if _KERNEL in extra else None,
+        description=description,
+        has_torchscript=bool(torchscript),
+    )
+
+
+def export(model: Potential, path: str | os.PathLike[str], *, kernel: Any = None) -> None:
+    """Write a torch model as `model.pt`, after checking that its TorchScript and its native half agree.
+
+    The file replaces an older one of that name in one step, and only after a random cluster of beads has been evaluated
+    by both halves: the energies must agree within 1e-9, relative, and the forces within 1e-9 of their root mean square.
+
+    Parameters
+    ----------
+    model : Potential
+        A PairSpline, a MomentTensor or a Sum of them. It is left as it is; the file holds its parameters as float64.
+    path : str or path-like
+    kernel : object with a method ``to_json()``, or dict, optional
+        A memory kernel to carry along.
+
+    Raises
+    ------
+    TypeError
+        If `model` has no native counterpart or `kernel` has no JSON form.
+    ModelFileError
+        If a parameter is not finite, the bead types do not fit the model, or the two halves disagree. An existing file
+        is left as it was.
+    """
+    from . import _torchscript
+
+    exported = _torchscript.frozen_copy(model)
+    archive = _torchscript.archive(exported)
+    description, tensors = describe(exported)
+    content = add_native_half(archive, description, tensors, _kernel_text(kernel))
+    _replace(path, content, _torchscript.check_halves)
+
+
+def describe(model: Potential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the description of a model, without hashes, and its parameters by name."""
+    bead_types = model.bead_types
+    if bead_types is not None and len(bead_types) != model.num_types:
+        raise ModelFileError(
+            f"bead_types must have one entry for each of the {model.num_types} types, got {bead_types}"
+        )
+    tensors: dict[str, np.ndarray] = {}
+    components = []
+    for i, (architecture, parameters) in enumerate(model.components()):
+        components.append(architecture)
+        for name, values in parameters.items():
+            if not np.isfinite(values).all():
+                raise ModelFileError(f"the model has parameters that are not finite ({architecture['kind']}: {name})")
+            tensors[f"components.{i}.{name}"] = np.ascontiguousarray(values, dtype=np.float64)
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "written_by": f"meanforce {__version__}",
+        "units": UNITS,
+        "num_types": model.num_types,
+        "cutoff": model.cutoff,
+        "bead_types": None
+        if bead_types is None
+        else [{"name": b.name, "residue": b.residue, "mass": b.mass} for b in bead_types],
+        "components": components,
+    }
+    return description, tensors
+
+
+def add_native_half(
+    archive: bytes, description: dict[str, Any], tensors: dict[str, np.ndarray], kernel: str | None = None
+) -> bytes:
+    """Return `archive` with the native description and parameters as extra files.
+
+    Parameters
+    ----------
+    archive : bytes
+        A TorchScript archive, or nothing for a file with a native half only.
+    description : dict
+        See `describe`; the hashes are added here.
+    tensors : dict of ndarray
+    kernel : str, optional
+        JSON text of a memory kernel.
+    """
+    parameters = safetensors.numpy.save(dict(sorted(tensors.items())))
+    buffer = io.BytesIO(archive)
+    root = "archive/"
+    torchscript: dict[str, bytes] = {}
+    if archive:
+        with zipfile.ZipFile(buffer) as source:
+            root = source.namelist()[0].split("/")[0] + "/"
+            torchscript = {name.removeprefix(root): source.read(name) for name in source.namelist()}
+    hashes = {
+        "components": _sha256(_canonical(description)),
+        "parameters": _sha256(parameters),
+        "torchscript": _sha256_of_members(torchscript) if torchscript else None,
+    }
+    extra = {
+        _DESCRIPTION: json.dumps({**description, "sha256": hashes}, indent=1).encode(),
+        _PARAMETERS: parameters,
+    }
+    if kernel is not None:
+        extra[_KERNEL] = kernel.encode()
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as target:
+        for name, content in extra.items():
+            # A fixed date: the same model gives the same native half, byte for byte.
+            target.writestr(zipfile.ZipInfo(f"{root}extra/{name}", (1980, 1, 1, 0, 0, 0)), content)
+    return buffer.getvalue()
+
+
+def _replace(path: str | os.PathLike[str], content: bytes, check: Callable[[str], None]) -> None:
+    """Write `content` beside `path`, check it there, and only then give it its name."""
+    target = os.path.abspath(os.fspath(path))
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"there is no folder '{folder}' to write '{os.path.basename(target)}' into")
+    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        check(temporary)
+        # mkstemp makes the file private; give it the mode that open() would have given.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _kernel_text(kernel: Any) -> str | None:
+    if kernel is None:
+        return None
+    value = kernel.to_json() if hasattr(kernel, "to_json") else kernel
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, str) and value is not kernel:
+        return value
+    raise TypeError(f"kernel must have a method to_json() or be a dict, got {type(kernel).__name__}")
+
+
+def _description(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        description = json.loads(content)
+    except ValueError as error:  # JSON and Unicode errors alike
+        raise ModelFileError(f"the description in {where} is not JSON: {error}") from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ModelFileError(f"the description in {where} must have the format '{FORMAT}'")
+    version = description.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ModelFileError(f"{where} has the format version {version!r}; it must be a whole number >= 1")
+    if version > VERSION:
+        raise ModelFileError(
+            f"{where} was written by format version {version}, this meanforce reads up to {VERSION}: upgrade meanforce"
+        )
+    if description.get("units") != UNITS:
+        raise ModelFileError(f"{where} has the units {description.get('units')!r}; they must be {UNITS}")
+    return description
+
+
+def _canonical(description: dict[str, Any]) -> bytes:
+    """Return what must not change about the components, as one string whatever the layout of the JSON."""
+    return json.dumps(description["components"], sort_keys=True, separators=(",", ":")).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sha256_of_members(members: dict[str, bytes]) -> str:
+    """Return one hash of several files: of their names, lengths and contents, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, content in sorted(members.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _check_hash(where: str, part: str, recorded: str | None, found: str) -> None:
+    if recorded != found:
+        raise ModelFileError(
+            f"the {part} of {where} were altered after the file was written, so its two halves may describe different "
+            f"potentials: SHA-256 {found}, recorded {recorded}"
+        )
+
+
+def _count(entry: dict[str, Any], name: str, where: str, least: int = 1) -> int:
+    value = entry[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ModelFileError(f"{name} in {where} must be a whole number >= {least}, got {value!r}")
+    return value
+
+
+def _bead_types(table: Any, num_types: int, where: str) -> list[BeadType] | None:
+    if table is None:
+        return None
+    if not isinstance(table, list) or len(table) != num_types:
+        raise ModelFileError(f"bead_types in {where} must be a list of {num_types} types, got {table!r}")
+    types = []
+    for row in table:
+        mass = row["mass"]
+        if mass is not None and not (isinstance(mass, int | float) and mass >= 0 and math.isfinite(mass)):
+            raise ModelFileError(f"the mass of bead type '{row['name']}' in {where} must be >= 0 dalton, got {mass!r}")
+        types.append(BeadType(str(row["name"]), str(row["residue"]), None if mass is None else float(mass)))
+    return types
+
+
+def _component(
+    entry: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray], num_types: int, where: str
+) -> Component:
+    kind = entry["kind"]
+    shapes = _SHAPES.get(kind)
+    if shapes is None:
+        raise ModelFileError(f"{where} has a component of kind {kind!r}; known kinds: {', '.join(_SHAPES)}")
+    cutoff = entry["cutoff"]
+    if not isinstance(cutoff, int | float) or not 0 < cutoff < math.inf:
+        raise ModelFileError(f"the cutoff of a {kind} in {where} must be a positive length in nm, got {cutoff!r}")
+    parameters = {}
+    for name, shape in shapes(entry, num_types, where).items():
+        values = tensors.get(prefix + name)
+        if values is None:
+            raise ModelFileError(f"{where} lacks the parameter {prefix}{name}")
+        if values.shape != shape or values.dtype != np.float64:
+            raise ModelFileError(
+                f"the parameter {prefix}{name} in {where} must be float64 of shape {shape}, "
+                f"got {values.dtype} of shape {values.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise ModelFileError(f"the parameter {prefix}{name} in {where} has values that are not finite")
+        parameters[name] = values
+    return Component(kind, entry, parameters)
+
+
+def _pair_spline_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    return {"coefficients": (num_types * (num_types + 1) // 2, _count(entry, "functions", where, 4))}
+
+
+def _moment_tensor_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    degrees, channels = _count(entry, "max_l", where, 0) + 1, _count(entry, "channels", where)
+    shapes: dict[str, tuple[int, ...]] = {
+        "filters": (_count(entry, "radial_functions", where, 4), degrees, channels),
+        "type_weights": (num_types, channels),
+    }
+    widths = [(degrees + 1) * channels, *entry["hidden"], 1]
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        shapes[f"layers.{layer}.weight"] = (num_types, outputs, inputs)
+        shapes[f"layers.{layer}.bias"] = (num_types, outputs)
+    return shapes
+
+
+#: For each kind of component, the names and shapes of its parameters.
+_SHAPES: dict[str, Callable[[dict[str, Any], int, str], dict[str, tuple[int, ...]]]] = {
+    "pair-spline": _pair_spline_shapes,
+    "moment-tensor": _moment_tensor_shapes,
+}

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""What every potential is: an energy per bead, from pairs of beads nearer to each other than a cutoff."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..modelfile import BeadType
+
+
+def neighbor_pairs(positions: Tensor, cutoff: float, box: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return every pair of beads nearer than the cutoff, once.
+
+    All N (N - 1) / 2 pairs are looked at, so this is for systems of up to a few thousand beads.
+
+    Parameters
+    ----------
+    positions : Tensor
+        Shape (N, 3), in nm.
+    cutoff : float
+        In nm.
+    box : Tensor, optional
+        Shape (3, 3): the periodic box vectors as rows, in nm, in OpenMM's reduced form (lower triangular).
+
+    Returns
+    -------
+    first, second : Tensor
+        Shape (P,), int64, first < second.
+    displacements : Tensor
+        Shape (P, 3), in nm: nearest image of `second` minus `first`, differentiable with respect to `positions`.
+
+    Raises
+    ------
+    ValueError
+        If a diagonal element of the box is less than twice the cutoff, so that a bead would see two images of another.
+    """
+    if positions.dim() != 2 or positions.shape[1] != 3:
+        raise ValueError(f"positions must have shape (N, 3), got {positions.shape}")
+    if box is not None:
+        if box.dim() != 2 or box.shape[0] != 3 or box.shape[1] != 3:
+            raise ValueError(f"box must have shape (3, 3), got {box.shape}")
+        shortest = float(box.detach().diagonal().min())
+        # OpenMM's own test; the relative slack admits a box that was rounded to single precision.
+        if shortest * (1.0 + 1e-6) < 2.0 * cutoff:
+            raise ValueError(
+                f"the periodic box, {shortest} nm on its shortest edge, must be at least twice the cutoff, {cutoff} nm"
+            )
+    count = positions.shape[0]
+    pairs = torch.triu_indices(count, count, 1, device=positions.device)
+    fixed = positions.detach()
+    fixed_box: Tensor | None = None
+    if box is not None:
+        fixed_box = box.detach().to(positions.dtype)
+    squared = _displacements(fixed, pairs[0], pairs[1], fixed_box).square().sum(1)
+    near = (squared < cutoff * cutoff).nonzero().squeeze(1)
+    first, second = pairs[0].index_select(0, near), pairs[1].index_select(0, near)
+    return first, second, _displacements(positions, first, second, box)
+
+
+def _displacements(positions: Tensor, first: Tensor, second: Tensor, box: Tensor | None) -> Tensor:
+    # index_select, not indexing: its backward is an index_add, several times faster than index_put.
+    displacements = positions.index_select(0, second) - positions.index_select(0, first)
+    if box is not None:
+        vectors = box.to(positions.dtype)
+        for axis in [2, 1, 0]:  # in a reduced box only vector c has a z component, then only b has a y component
+            images = torch.round(displacements[:, axis] / vectors[axis, axis])
+            displacements = displacements - images.unsqueeze(1) * vectors[axis]
+    return displacements
+
+
+class Potential(torch.nn.Module):
+    """A coarse-grained potential U(x) = sum_i u_i, where u_i depends on the beads within one cutoff of bead i.
+
+    A subclass provides `bead_energies`, and `components` if it has a native counterpart that `meanforce.export` can
+    describe. Potentials can be scripted with ``torch.jit.script``, after ``requires_grad_(False)`` (what export does):
+    torch 2.13's executor gives wrong forces where parameters need gradients and the positions of its first call don't.
+
+    Parameters
+    ----------
+    num_types : int
+        Number of bead types.
+    cutoff : float
+        In nm.
+
+    Attributes
+    ----------
+    cutoff : float
+    num_types : int
+    bead_types : list of BeadType or None
+        Names, residues and masses of the types, written to the model file.
+    """
+
+    def __init__(self, num_types: int, cutoff: float) -> None:
+        super().__init__()
+        if int(num_types) != num_types or num_types < 1:
+            raise ValueError(f"num_types must be a positive integer, got {num_types!r}")
+        if not 0 < cutoff < float("inf"):
+            raise ValueError(f"cutoff must be a positive length in nm, got {cutoff!r}")
+        self.num_types = int(num_types)
+        self.cutoff = float(cutoff)
+        self.bead_types: list[BeadType] | None = None
+
+    def forward(
+        self,
+        positions: Tensor,
+        types: Tensor,
+        box: Tensor | None = None,
+        temperature: torch.Tensor | float | None = None,
+    ) -> Tensor:
+        """Return the potential energy.
+
+        Parameters
+        ----------
+        positions : Tensor
+            Shape (N, 3), in nm.
+        types : Tensor
+            Shape (N,): index of each bead's type.
+        box : Tensor, optional
+            Shape (3, 3): periodic box vectors as rows, reduced as OpenMM's are, in nm.
+        temperature : Tensor or float, optional
+            In K. Without effect on a potential that does not depend on temperature.
+
+        Returns
+        -------
+        Tensor
+            Scalar in kJ/mol, in the dtype of the positions.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong or the box is smaller than twice the cutoff.
+        """
+        if types.dim() != 1 or types.shape[0] != positions.shape[0]:
+            raise ValueError(f"types must have shape ({positions.shape[0]},), got {types.shape}")
+        first, second, displacements = neighbor_pairs(positions, self.cutoff, box)
+        return self.bead_energies(displacements, first, second, types.to(torch.long)).sum().to(positions.dtype)
+
+    def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+        """Return each bead's share of the energy.
+
+        Beads only see each other through the pairs, so several frames are evaluated in one call by joining them:
+        their positions one after another and their pairs shifted by the number of beads before them.
+
+        Parameters
+        ----------
+        displacements : Tensor
+            Shape (P, 3), in nm: position of `second` minus position of `first`, nearest image.
+        first, second : Tensor
+            Shape (P,), int64: the two beads of each pair. Each pair appears once, in either order. Pairs beyond the
+            cutoff contribute nothing.
+        types : Tensor
+            Shape (N,), int64.
+
+        Returns
+        -------
+        Tensor
+            Shape (N,), in kJ/mol.
+        """
+        raise NotImplementedError
+
+    @torch.jit.unused
+    def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+        """Return the native description: for each term of the energy its architecture and its float64 parameters.
+
+        Raises
+        ------
+        TypeError
+            If this class has no native counterpart.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, MomentTensor and Sum"
+        )
+
+
+class Sum(Potential):
+    """The sum of several potentials of the same bead types, for instance a pair prior and a network.
+
+    Parameters
+    ----------
+    *potentials : Potential
+        They are evaluated on one common list of pairs, up to the largest of their cutoffs.
+    """
+
+    def __init__(self, *potentials: Potential) -> None:
+        if not potentials:
+            raise ValueError("Sum needs at least one potential")
+        counts = [potential.num_types for potential in potentials]
+        if len(set(counts)) > 1:
+            raise ValueError(f"potentials in a Sum must have the same number of bead types, got {counts}")
+        super().__init__(counts[0], max(potential.cutoff for potential in potentials))
+        tables: Sequence[list[BeadType]] = [p.bead_types for p in potentials if p.bead_types is not None]
+        if any(table != tables[0] for table in tables):
+            raise ValueError("potentials in a Sum must have the same bead types")
+        self.bead_types = tables[0] if tables else None
+        self.potentials = torch.nn.ModuleList(potentials)
+
+    def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+        """Return each bead's share of the energy, shape (N,); see Potential.bead_energies."""
+        energies = torch.zeros(types.shape[0], dtype=displacements.dtype, device=displacements.device)
+        for potential in self.potentials:
+            energies = energies + potential.bead_energies(displacements, first, second, types)  # type: ignore[operator]
+        return energies
+
+    @torch.jit.unused
+    def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+        """Return the native description; see Potential.components."""
+        return [c for potential in self.potentials for c in potential.components()]  # type: ignore[operator]

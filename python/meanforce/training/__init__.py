@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+"""Learning a coarse-grained potential: force matching, linear and by gradients, and iterative Boltzmann inversion.
+
+Importing this module imports torch.
+"""
+
+from .forcematching import ForceMatching, ForceMatchingResult, pair_forces
+from .ibi import IBIStep, IterativeBoltzmannInversion
+from .pairfit import PairFit, PairForceMatching, fit_pair_spline, fit_pair_spline_with_errors
+
+__all__ = [
+    "ForceMatching",
+    "ForceMatchingResult",
+    "IBIStep",
+    "IterativeBoltzmannInversion",
+    "PairFit",
+    "PairForceMatching",
+    "fit_pair_spline",
+    "fit_pair_spline_with_errors",
+    "pair_forces",
+]

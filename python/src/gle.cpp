@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#include "casters.h"
+#include "meanforce/GLEIntegrator.h"
+#include "openmm/OpenMMException.h"
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+namespace py = pybind11;
+using meanforce::GLEIntegrator;
+using Array = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+namespace pybind11 { namespace detail {
+MEANFORCE_CASTER(GLEIntegrator, Integrator)
+}}
+
+/** Calls a function and turns the exception for a bad argument into Python's. */
+template <class FUNCTION>
+static auto checkArguments(FUNCTION function) {
+    try {
+        return function();
+    }
+    catch (const OpenMM::OpenMMException& exception) {
+        throw py::value_error(exception.what());
+    }
+}
+
+static std::vector<double> toVector(const Array& array) {
+    return std::vector<double>(array.data(), array.data()+array.size());
+}
+
+void bindGLEIntegrator(py::module_& module) {
+    module.def("is_GLEIntegrator", [](py::object object) {
+        return dynamic_cast<GLEIntegrator*>(meanforce::integratorAddress(object)) != nullptr;
+    });
+    module.def("GLEIntegrator_getTemperature", &GLEIntegrator::getTemperature);
+    module.def("GLEIntegrator_setTemperature", [](GLEIntegrator& self, double temperature) {
+        checkArguments([&] { self.setTemperature(temperature); });
+    });
+    module.def("GLEIntegrator_setStepSize", [](GLEIntegrator& self, double size) {
+        checkArguments([&] { self.setStepSize(size); });
+    });
+    module.def("GLEIntegrator_addKernel", [](GLEIntegrator& self, const Array& drift) {
+        return checkArguments([&] { return self.addKernel(toVector(drift)); });
+    });
+    module.def("GLEIntegrator_getNumKernels", &GLEIntegrator::getNumKernels);
+    module.def("GLEIntegrator_getKernel", [](const GLEIntegrator& self, int index) {
+        return checkArguments([&] { return self.getKernel(index); });
+    });
+    module.def("GLEIntegrator_setParticleKernel", [](GLEIntegrator& self, int particle, int kernel) {
+        checkArguments([&] { self.setParticleKernel(particle, kernel); });
+    });
+    module.def("GLEIntegrator_getParticleKernel", [](const GLEIntegrator& self, int particle) {
+        return checkArguments([&] { return self.getParticleKernel(particle); });
+    });
+    module.def("GLEIntegrator_getParticleKernels", &GLEIntegrator::getParticleKernels);
+    module.def("GLEIntegrator_getNumModes", &GLEIntegrator::getNumModes);
+    module.def("GLEIntegrator_getRandomNumberSeed", &GLEIntegrator::getRandomNumberSeed);
+    module.def("GLEIntegrator_setRandomNumberSeed", &GLEIntegrator::setRandomNumberSeed);
+    module.def("GLEIntegrator_getAuxiliaryInitialization", [](const GLEIntegrator& self) {
+        return (int) self.getAuxiliaryInitialization();
+    });
+    module.def("GLEIntegrator_setAuxiliaryInitialization", [](GLEIntegrator& self, int initialization) {
+        checkArguments([&] { self.setAuxiliaryInitialization((GLEIntegrator::AuxiliaryInitialization) initialization); });
+    });
+    module.def("GLEIntegrator_getAuxiliaryVariables", [](const GLEIntegrator& self) {
+        return checkArguments([&] {
+            std::vector<double> s;
+            self.getAuxiliaryVariables(s);
+            return Array(s.size(), s.data());
+        });
+    });
+    module.def("GLEIntegrator_setAuxiliaryVariables", [](GLEIntegrator& self, const Array& s) {
+        checkArguments([&] { self.setAuxiliaryVariables(toVector(s)); });
+    });
+    module.def("GLEIntegrator_getBathHeat", [](const GLEIntegrator& self) {
+        return checkArguments([&] { return self.getBathHeat(); });
+    });
+}

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""GLEIntegrator from Python. Its statistics and its propagator are tested in tests/cpp/TestGLEIntegrator.cpp."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import types
+
+import numpy as np
+import openmm
+import pytest
+import scipy.linalg
+from openmm import app, unit
+
+import meanforce
+from conftest import TestPlatform
+
+KT = (unit.MOLAR_GAS_CONSTANT_R * 300 * unit.kelvin).value_in_unit(unit.kilojoule_per_mole)
+# Two exponential memories, an oscillating one, and a little white friction, in 1/ps.
+DRIFT = np.array(
+    [
+        [0.2, -9.0, -4.0, -6.0, 0.0],
+        [9.0, 12.0, 0.0, 0.0, 0.0],
+        [4.0, 0.0, 1.5, 0.0, 0.0],
+        [6.0, 0.0, 0.0, 2.0, -25.0],
+        [0.0, 0.0, 0.0, 25.0, 3.0],
+    ]
+)
+
+
+def oscillators(number: int, mass: float, strength: float) -> openmm.System:
+    """Return independent particles, each in the potential ``strength * r**2 / 2``."""
+    system = openmm.System()
+    force = openmm.CustomExternalForce(f"{strength / 2!r}*(x^2+y^2+z^2)")
+    for i in range(number):
+        system.addParticle(mass)
+        force.addParticle(i)
+    system.addForce(force)
+    return system
+
+
+def step_map(drift: np.ndarray, h: float, omega: float) -> np.ndarray:
+    """Return the matrix of one step at T = 0 on z = (sqrt(m) x, u, s): B(h), A(h/2), O(h), A(h/2)."""
+    size = len(drift) + 1
+    kick, half_drift, bath = np.eye(size), np.eye(size), np.eye(size)
+    kick[1, 0] = -h * omega**2
+    half_drift[0, 1] = h / 2
+    bath[1:, 1:] = scipy.linalg.expm(-h * drift)
+    return half_drift @ bath @ half_drift @ kick
+
+
+def test_zero_temperature_map(platform: TestPlatform) -> None:
+    """The deterministic part is a matrix power, composed here from scipy's exponential."""
+    mass, h, omega, steps, number = 7.0, 0.01, 30.0, 200, 20
+    rng = np.random.default_rng(1)
+    x, u = 0.1 * rng.normal(size=(number, 3)), rng.normal(size=(number, 3))
+    s = rng.normal(size=(number, 3, 4))
+    integrator = meanforce.GLEIntegrator(0, DRIFT, h)
+    context = platform.context(oscillators(number, mass, mass * omega**2), integrator)
+    context.setPositions(x)
+    context.setVelocities(u / mass**0.5)
+    integrator.setAuxiliaryVariables(s)
+    integrator.step(steps)
+    state = context.getState(positions=True, velocities=True)
+    found = np.concatenate(
+        [
+            mass**0.5 * state.getPositions(asNumpy=True)._value[..., None],
+            mass**0.5 * state.getVelocities(asNumpy=True)._value[..., None],
+            integrator.getAuxiliaryVariables()._value,
+        ],
+        axis=-1,
+    )
+    start = np.concatenate([mass**0.5 * x[..., None], u[..., None], s], axis=-1)
+    expected = start @ np.linalg.matrix_power(step_map(DRIFT, h, omega), steps).T
+    # x(0), u(0) and s(0) are of order 1. Mixed precision has float forces, and single float positions; all precisions
+    # of the GPU platforms add up forces in units of 2**-32 kJ/mol/nm.
+    double = 1e-9 if platform.precision else 1e-12
+    np.testing.assert_allclose(found, expected, rtol=0, atol=platform.tolerance(1e-4, 1e-5, double))
+    wrong = start @ np.linalg.matrix_power(step_map(DRIFT.T, h, omega), steps).T
+    assert np.abs(wrong - expected).max() > 0.01
+
+
+def run_from_state(platform: TestPlatform, xml: str) -> np.ndarray:
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
+    context = platform.context(oscillators(10, 7.0, 500.0), integrator)
+    context.setState(openmm.XmlSerializer.deserialize(xml))
+    integrator.step(10)
+    return context.getState(positions=True).getPositions(asNumpy=True)._value
+
+
+def test_step_counter_has_64_bits(platform: TestPlatform) -> None:
+    """Beyond 2**32 steps, noise is still that of Reference, and not that of the steps 2**32 earlier."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
+    context = TestPlatform("Reference").context(oscillators(10, 7.0, 500.0), integrator)
+    context.setPositions(np.zeros((10, 3)))
+    integrator.step(5)
+    state = context.getState(positions=True, velocities=True, integratorParameters=True)
+    xml = openmm.XmlSerializer.serialize(state)
+    late = xml.replace('noiseStep="5"', f'noiseStep="{2**32 + 5}"')
+    assert late != xml
+    expected = run_from_state(TestPlatform("Reference"), late)
+    found = run_from_state(platform, late)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=platform.tolerance(1e-5, 1e-6, 1e-9))
+    assert np.abs(run_from_state(platform, xml) - found).max() > 1e-3
+
+
+def test_simulation_restart(platform: TestPlatform, tmp_path) -> None:
+    """saveState, then loadState in a new Simulation with a new integrator, continues the trajectory."""
+    topology = app.Topology()
+    chain = topology.addChain()
+    for _ in range(20):
+        topology.addAtom("C", app.element.carbon, topology.addResidue("CG", chain))
+
+    def simulation(seed: int) -> app.Simulation:
+        integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
+        integrator.setRandomNumberSeed(seed)
+        return app.Simulation(
+            topology,
+            oscillators(20, 7.0, 500.0),
+            integrator,
+            openmm.Platform.getPlatformByName(platform.name),
+            platform.properties,
+        )
+
+    def coordinates(s: app.Simulation) -> np.ndarray:
+        state = s.context.getState(positions=True, velocities=True)
+        return np.concatenate([state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value])
+
+    whole, restarted, checkpointed = simulation(0), simulation(5), simulation(6)
+    whole.context.setPositions(np.zeros((20, 3)))
+    whole.context.setVelocitiesToTemperature(300, 1)
+    whole.step(100)
+    whole.saveState(str(tmp_path / "state.xml"))
+    whole.saveCheckpoint(str(tmp_path / "state.chk"))
+    restarted.loadState(str(tmp_path / "state.xml"))
+    checkpointed.loadCheckpoint(str(tmp_path / "state.chk"))
+    assert np.array_equal(
+        restarted.integrator.getAuxiliaryVariables()._value, whole.integrator.getAuxiliaryVariables()._value
+    )
+    for s in (whole, restarted, checkpointed):
+        s.step(100)
+    assert np.array_equal(coordinates(checkpointed), coordinates(whole))
+    # A State rounds positions of mixed precision to single.
+    atol = 1e-5 if platform.precision == "mixed" else 0
+    np.testing.assert_allclose(coordinates(restarted), coordinates(whole), rtol=0, atol=atol)
+
+
+def test_seeds() -> None:
+    def run(seed: int) -> np.ndarray:
+        integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
+        integrator.setRandomNumberSeed(seed)
+        context = TestPlatform("Reference").context(oscillators(3, 7.0, 500.0), integrator)
+        context.setPositions(np.zeros((3, 3)))
+        integrator.step(5)
+        return context.getState(positions=True).getPositions(asNumpy=True)._value
+
+    assert np.array_equal(run(1), run(1))
+    assert not np.allclose(run(1), run(2))
+    assert not np.allclose(run(0), run(0))
+
+
+def test_temperature_change_keeps_equilibrium() -> None:
+    """Scaling by sqrt(T'/T) puts the auxiliary variables in equilibrium at once, in units of standard errors."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    integrator.setRandomNumberSeed(1)
+    context = TestPlatform("Reference").context(oscillators(2000, 7.0, 0.0), integrator)
+    context.setPositions(np.zeros((2000, 3)))
+    integrator.setTemperature(600)
+    integrator.step(1)
+    s = integrator.getAuxiliaryVariables()._value / (2 * KT) ** 0.5
+    assert abs((s**2).mean() - 1) < 4 * (2 / s.size) ** 0.5
+    assert abs((s**2).mean() - 0.5) > 4 * (2 / s.size) ** 0.5
+
+
+def test_velocities_to_temperature_are_half_a_step_early() -> None:
+    """OpenMM shifts drawn velocities back by the integrator's offset, h/2."""
+    h, strength = 0.01, 1000.0
+    system = oscillators(1, 1.0, strength)
+    velocities = []
+    for integrator in (meanforce.GLEIntegrator(300, [[1.0]], h), openmm.LangevinMiddleIntegrator(300, 1, h)):
+        context = TestPlatform("Reference").context(system, integrator)
+        context.setPositions([[1, 0, 0]])
+        context.setVelocitiesToTemperature(300, 4)
+        velocities.append(context.getState(velocities=True).getVelocities(asNumpy=True)._value)
+    np.testing.assert_allclose(velocities[0], velocities[1], rtol=1e-12)
+
+
+def test_kernels_of_any_kind() -> None:
+    """A kernel is an object with a drift matrix, an array, a list or a Quantity."""
+    kernel = types.SimpleNamespace(drift=DRIFT)
+    integrator = meanforce.GLEIntegrator(300 * unit.kelvin, kernel, 4 * unit.femtoseconds)
+    assert integrator.getTemperature() == 300 * unit.kelvin
+    assert integrator.getStepSize().value_in_unit(unit.femtosecond) == pytest.approx(4)
+    assert np.array_equal(integrator.getKernel(0).value_in_unit(unit.picosecond**-1), DRIFT)
+    assert integrator.addKernel([[5]]) == 1
+    assert integrator.addKernel(unit.Quantity(DRIFT[:2, :2] / 1000, unit.femtosecond**-1)) == 2
+    np.testing.assert_allclose(integrator.getKernel(2)._value, DRIFT[:2, :2], rtol=1e-15)
+    assert integrator.getNumKernels() == 3
+    assert integrator.getNumModes() == 4
+
+
+def test_attributes_survive_copies() -> None:
+    integrator = meanforce.GLEIntegrator(310.5, DRIFT, 0.003)
+    integrator.addKernel([[5.0]])
+    integrator.setParticleKernel(7, 1)
+    integrator.setParticleKernel(9, -1)
+    integrator.setRandomNumberSeed(12)
+    integrator.setAuxiliaryInitialization(meanforce.GLEIntegrator.Zero)
+    integrator.setIntegrationForceGroups({1, 3})
+    xml = openmm.XmlSerializer.serialize(integrator)
+    generic = openmm.XmlSerializer.deserialize(xml)
+    assert meanforce.GLEIntegrator.isinstance(generic)
+    copies = [copy.copy(integrator), copy.deepcopy(integrator), pickle.loads(pickle.dumps(integrator))]
+    for other in [*copies, meanforce.GLEIntegrator.cast(generic)]:
+        assert isinstance(other, meanforce.GLEIntegrator)
+        assert openmm.XmlSerializer.serialize(other) == xml
+        assert other.getTemperature() == 310.5 * unit.kelvin
+        assert other.getParticleKernels() == {7: 1, 9: -1}
+        assert [other.getParticleKernel(i) for i in (0, 7, 9)] == [0, 1, -1]
+        assert other.getRandomNumberSeed() == 12
+        assert other.getAuxiliaryInitialization() == meanforce.GLEIntegrator.Zero
+        assert np.array_equal(other.getKernel(0)._value, DRIFT)
+    verlet = openmm.VerletIntegrator(0.001)
+    assert not meanforce.GLEIntegrator.isinstance(verlet)
+    with pytest.raises(TypeError, match="not a GLEIntegrator"):
+        meanforce.GLEIntegrator.cast(verlet)
+
+
+def test_compound_integrator(platform: TestPlatform) -> None:
+    """Two baths take turns, and both are part of the checkpoint."""
+    compound = openmm.CompoundIntegrator()
+    compound.addIntegrator(openmm.LangevinMiddleIntegrator(300, 1, 0.002))
+    compound.addIntegrator(meanforce.GLEIntegrator(300, DRIFT, 0.002))
+    compound.setCurrentIntegrator(1)
+    context = platform.context(oscillators(4, 7.0, 500.0), compound)
+    context.setPositions(np.zeros((4, 3)))
+    compound.step(5)
+    checkpoint = context.createCheckpoint()
+    compound.step(5)
+    expected = context.getState(positions=True).getPositions(asNumpy=True)._value
+    context.loadCheckpoint(checkpoint)
+    compound.step(5)
+    assert np.array_equal(context.getState(positions=True).getPositions(asNumpy=True)._value, expected)
+
+
+def test_auxiliary_variables_have_units_and_shape(platform: TestPlatform) -> None:
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    with pytest.raises(ValueError, match="not bound"):
+        integrator.getAuxiliaryVariables()
+    context = platform.context(oscillators(6, 7.0, 500.0), integrator)
+    context.setPositions(np.zeros((6, 3)))
+    assert integrator.getAuxiliaryVariables().shape == (6, 3, 4)
+    s = np.arange(72.0).reshape(6, 3, 4)
+    integrator.setAuxiliaryVariables(unit.Quantity(s, unit.kilojoule_per_mole**0.5))
+    np.testing.assert_array_equal(integrator.getAuxiliaryVariables()._value, s)
+    assert integrator.getBathHeat() == 0 * unit.kilojoule_per_mole
+    integrator.step(1)
+    assert integrator.getBathHeat().value_in_unit(unit.kilojoule_per_mole) != 0
+    for wrong in (s[:, :, :3], s.ravel()):
+        with pytest.raises(ValueError, match=r"\(particles, 3, 4\), got \("):
+            integrator.setAuxiliaryVariables(wrong)
+    with pytest.raises(ValueError, match="expected 72"):
+        integrator.setAuxiliaryVariables(s[:5])
+    with pytest.raises(ValueError, match="finite"):
+        integrator.setAuxiliaryVariables(np.full_like(s, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1, DRIFT, 0.002), "temperature must be zero or positive"),
+        ((np.nan, DRIFT, 0.002), "temperature"),
+        ((300, DRIFT, 0), "step size must be positive"),
+        ((300, DRIFT, -0.002), "-0.002 ps"),
+        ((300, DRIFT[:3], 0.002), r"shape \(3, 5\)"),
+        ((300, 5.0, 0.002), r"shape \(\)"),
+        ((300, DRIFT.ravel(), 0.002), r"shape \(25,\)"),
+        ((300, np.zeros((0, 0)), 0.002), r"shape \(0, 0\)"),
+        ((300, np.zeros((34, 34)), 0.002), "34 x 34"),
+        ((300, [[0, 1], [1, np.inf]], 0.002), "row 1, column 1"),
+        ((300, -DRIFT, 0.002), "negative eigenvalue -12/ps"),
+    ],
+)
+def test_bad_arguments(arguments: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        meanforce.GLEIntegrator(*arguments)
+
+
+def test_bad_units() -> None:
+    with pytest.raises(TypeError, match="not compatible"):
+        meanforce.GLEIntegrator(300 * unit.nanometer, DRIFT, 0.002)
+
+
+def test_constraint_of_particle_with_memory() -> None:
+    system = oscillators(3, 7.0, 500.0)
+    system.addConstraint(1, 2, 0.1)
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    with pytest.raises(openmm.OpenMMException, match="particles 1 and 2"):
+        TestPlatform("Reference").context(system, integrator)
+
+
+def test_truncated_checkpoint() -> None:
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    context = TestPlatform("Reference").context(oscillators(3, 7.0, 500.0), integrator)
+    context.setPositions(np.zeros((3, 3)))
+    stream = io.BytesIO(context.createCheckpoint())
+    with pytest.raises(openmm.OpenMMException, match="truncated"):
+        context.loadCheckpoint(stream.getvalue()[:-20])
