@@ -85,7 +85,7 @@ def make_positions(count: int, box: Any, seed: int = 2, distance: float = 0.2) -
         trial = rng.uniform(size=3)
         if all(np.linalg.norm((trial - f) @ frame + shifts, axis=1).min() > distance for f in fractions):
             fractions.append(trial)
-    images = rng.integers(-1, 2, (count, 3)) if box is not None else 0
+    images = rng.integers(-1, 1, (count, 3)) if box is not None else 0
     return ((np.array(fractions) + images) @ frame).astype(np.float32).astype(float)
 
 
@@ -172,7 +172,7 @@ CASES = [
     ("rectangular", Model(max_l=1, num_types=3, hidden=(6,))),
     ("rectangular", Model(max_l=3, channels=12, functions=20, hidden=(16, 16))),
     ("triclinic", Model(max_l=2, channels=17, activation="silu")),
-    ("triclinic", Model(max_l=3, num_types=3, spacing=0.03)),
+    ("triclinic", Model(max_l=3, num_types=3, spacing=0.04)),
 ]
 
 
@@ -260,8 +260,9 @@ def test_smooth_at_the_cutoff(platform: TestPlatform) -> None:
 
 def test_isolated_beads_and_absent_particles(platform: TestPlatform) -> None:
     model = Model(num_types=2)
-    context = new_context(platform, make_system(model.force([1], periodic=False), 1), np.zeros((1, 3)))
-    (isolated, forces) = evaluate(context)
+    # One bead only; the other particle is there because OpenMM itself crashes on PoCL with a single one.
+    lonely = make_system(model.force([1, -1], periodic=False), 2)
+    isolated, forces = evaluate(new_context(platform, lonely, np.array([[0, 0, 0], [0.2, 0, 0]])))
     assert isolated != 0
     assert np.all(forces == 0)
     # Particles 1 and 3 take no part.

@@ -116,10 +116,17 @@ KERNEL void findNeighbors(GLOBAL const real4* RESTRICT posq, real4 periodicBoxSi
     }
 }
 
-/** One work item for each entry of a row: its place is the number of entries with a smaller original index. */
-KERNEL void sortRows(GLOBAL const real4* RESTRICT posq, real4 periodicBoxSize, real4 invPeriodicBoxSize, real4 periodicBoxVecX, real4 periodicBoxVecY,
-        real4 periodicBoxVecZ, GLOBAL const int* RESTRICT atomIndex, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT unsortedRows,
-        int capacity, GLOBAL int* RESTRICT rows, GLOBAL real4* RESTRICT rowDeltas) {
+/**
+ * One work item for each entry of a row: its place is the number of entries with a smaller original index.  Distances are
+ * computed in mixed precision: differences of positions several boxes apart lose digits that forces would miss.
+ */
+KERNEL void sortRows(GLOBAL const real4* RESTRICT posq,
+#ifdef USE_MIXED_PRECISION
+        GLOBAL const real4* RESTRICT posqCorrection,
+#endif
+        mixed4 periodicBoxSize, mixed4 invPeriodicBoxSize, mixed4 periodicBoxVecX, mixed4 periodicBoxVecY, mixed4 periodicBoxVecZ,
+        GLOBAL const int* RESTRICT atomIndex, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT unsortedRows, int capacity,
+        GLOBAL int* RESTRICT rows, GLOBAL real4* RESTRICT rowDeltas) {
     for (int index = GLOBAL_ID; index < NUM_ATOMS*capacity; index += GLOBAL_SIZE) {
         int i = index/capacity;
         int k = index-i*capacity;
@@ -132,10 +139,17 @@ KERNEL void sortRows(GLOBAL const real4* RESTRICT posq, real4 periodicBoxSize, r
                 place += (atomIndex[unsortedRows[i*capacity+other]] < original ? 1 : 0);
             real4 posi = posq[i];
             real4 posj = posq[j];
-            real3 delta = make_real3(posj.x-posi.x, posj.y-posi.y, posj.z-posi.z);
+            mixed3 delta = make_mixed3((mixed) posj.x-posi.x, (mixed) posj.y-posi.y, (mixed) posj.z-posi.z);
+#ifdef USE_MIXED_PRECISION
+            delta.x += posqCorrection[j].x-posqCorrection[i].x;
+            delta.y += posqCorrection[j].y-posqCorrection[i].y;
+            delta.z += posqCorrection[j].z-posqCorrection[i].z;
+#endif
             PERIODIC_DELTA(delta)
+            mixed r2 = delta.x*delta.x+delta.y*delta.y+delta.z*delta.z;
             rows[i*capacity+place] = j;
-            rowDeltas[i*capacity+place] = make_real4(delta.x, delta.y, delta.z, SQRT(delta.x*delta.x+delta.y*delta.y+delta.z*delta.z));
+            // At the cutoff itself rounding may go either way; the filters end there.
+            rowDeltas[i*capacity+place] = make_real4(delta.x, delta.y, delta.z, min((real) sqrt(r2), (real) CUTOFF));
         }
     }
 }

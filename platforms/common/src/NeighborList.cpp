@@ -41,6 +41,7 @@ void NeighborList::compile() {
     map<string, string> defines;
     defines["NUM_ATOMS"] = cc.intToString(cc.getNumAtoms());
     defines["CUTOFF_SQUARED"] = cc.doubleToString(cutoff*cutoff);
+    defines["CUTOFF"] = cc.doubleToString(cutoff);
     defines["INV_CUTOFF"] = cc.doubleToString(1/cutoff);
     defines["LARGEST_POSITION"] = cc.doubleToString(1e18);
     defines["SCAN_SIZE"] = cc.intToString(scanSize);
@@ -83,11 +84,14 @@ void NeighborList::compile() {
     findKernel->addArg(flags);
     sortKernel = program->createKernel("sortRows");
     sortKernel->addArg(cc.getPosq());
+    if (cc.getUseMixedPrecision())
+        sortKernel->addArg(cc.getPosqCorrection());
+    sortBoxArgument = (cc.getUseMixedPrecision() ? 2 : 1);
     addPlaceholders(sortKernel, 5);
     sortKernel->addArg(cc.getAtomIndexArray());
     sortKernel->addArg(rowCount);
     sortKernel->addArg(unsortedRows);
-    sortKernel->addArg(capacity);                 // 9
+    sortKernel->addArg(capacity);
     sortKernel->addArg(rows);
     sortKernel->addArg(rowDeltas);
 }
@@ -113,11 +117,11 @@ void NeighborList::chooseCells(int numCells[3]) const {
         numCells[k] = (excess > 1 ? max(1, min((int) (cells[k]/excess), (int) cbrt(maxCells))) : (int) cells[k]);
 }
 
-void NeighborList::setBoxArguments(ComputeKernel& kernel, int index) const {
+void NeighborList::setBoxArguments(ComputeKernel& kernel, int index, bool isDouble) const {
     Vec3 a, b, c;
     cc.getPeriodicBoxVectors(a, b, c);
     auto set = [&](double x, double y, double z) {
-        if (cc.getUseDoublePrecision())
+        if (isDouble)
             kernel->setArg(index++, mm_double4(x, y, z, 0.0));
         else
             kernel->setArg(index++, mm_float4((float) x, (float) y, (float) z, 0.0f));
@@ -134,14 +138,15 @@ void NeighborList::build() {
         compile();
     int numCells[3];
     chooseCells(numCells);
-    for (ComputeKernel* kernel : {&assignKernel, &findKernel, &sortKernel})
-        setBoxArguments(*kernel, BOX_ARGUMENT);
-    for (ComputeKernel* kernel : {&assignKernel, &findKernel})
+    for (ComputeKernel* kernel : {&assignKernel, &findKernel}) {
+        setBoxArguments(*kernel, BOX_ARGUMENT, cc.getUseDoublePrecision());
         for (int k = 0; k < 3; k++)
             (*kernel)->setArg(CELLS_ARGUMENT+k, numCells[k]);
+    }
+    setBoxArguments(sortKernel, sortBoxArgument, cc.getUseDoublePrecision() || cc.getUseMixedPrecision());
     startsKernel->setArg(2, numCells[0]*numCells[1]*numCells[2]);
     findKernel->setArg(14, capacity);
-    sortKernel->setArg(9, capacity);
+    sortKernel->setArg(sortBoxArgument+8, capacity);
     int numAtoms = cc.getNumAtoms();
     cc.clearBuffer(cellCount);
     cc.clearBuffer(flags);

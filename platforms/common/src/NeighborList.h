@@ -48,13 +48,13 @@ public:
 private:
     void compile();
     void chooseCells(int numCells[3]) const;
-    void setBoxArguments(OpenMM::ComputeKernel& kernel, int index) const;
+    void setBoxArguments(OpenMM::ComputeKernel& kernel, int index, bool isDouble) const;
     OpenMM::ComputeContext& cc;
     const double cutoff;
     const bool periodic, isOpenCL;
     std::function<void (int)> positionError;
     bool compiled = false;
-    int capacity, maxCells, scanSize;
+    int capacity, maxCells, scanSize, sortBoxArgument;
     int* results = nullptr;
     OpenMM::ArrayInterface* types = nullptr;
     OpenMM::ComputeArray cellCount, cellStart, cellBeads, cellOfBead, placeInCell, rowCount, unsortedRows, rows, rowDeltas, flags;
