@@ -74,8 +74,9 @@ def test_part_of_a_progress_bar():
 
 
 def test_values_are_rounded_to_their_error():
-    assert format_value(measured(2.5341, 0.0312)) == "2.534 ± 0.031"
-    assert format_value(measured(15.2, 1.6)) == "15.2 ± 1.6"
+    assert format_value(measured(2.5341, 0.0312)) == "2.534(31)"
+    assert format_value(measured(15.2, 1.6)) == "15.2(1.6)"
+    assert format_value(measured(0.27552, 0.00076)) == "0.27552(76)"
     assert format_value(measured(0.25)) == "0.25"
     assert format_value(None) == ""
     assert json.loads(json.dumps(measured(1.0, float("nan")))) == {"value": 1.0, "standard_error": None}
@@ -87,7 +88,7 @@ def test_report_is_self_contained():
     figure = plot("title", "x", "y", [Curve([0.0, 1.0], [1.0, 2.0], "line")])
     text = html_report("T", "I", quantities, systems, [figure], {"seed": 1})
     assert "diffusion &lt;D&gt; [nm^2/ps]" in text
-    assert "1.00 ± 0.10" in text
+    assert "1.00(10)" in text
     assert "<svg" in text
     assert "http-equiv" not in text
     assert "src=" not in text

@@ -40,14 +40,15 @@ def measured(value: float, standard_error: float | None = None) -> Value:
 
 
 def format_value(entry: Value | None) -> str:
-    """Return "value ± standard error", rounded to two digits of the error; empty for None."""
+    """Return "2.534(31)", a value with its standard error in units of the last digits; empty for None."""
     if entry is None or entry["value"] is None:
         return ""
     value, error = entry["value"], entry["standard_error"]
     if not error:
         return f"{value:.3g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    last_digits = f"{error:.{digits}f}".replace(".", "").lstrip("0") if error < 1 else f"{error:.{digits}f}"
+    return f"{value:.{digits}f}({last_digits})"
 
 
 def terminal_table(title: str, quantities: Sequence[Quantity], systems: Sequence[dict[str, Any]]) -> Table:
