@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 matplotlib.use("Agg")
@@ -53,15 +55,13 @@ def format_value(entry: Value | None) -> str:
 
 def terminal_table(title: str, quantities: Sequence[Quantity], systems: Sequence[dict[str, Any]]) -> Table:
     """Return the results as a table with one row for each quantity and one column for each system."""
-    table = Table(title=title)
-    table.add_column("")
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("", no_wrap=True)
     for system in systems:
-        table.add_column(system["name"], justify="right")
+        table.add_column(system["name"], justify="right", no_wrap=True)
     for quantity in quantities:
         label = quantity.label + (f" [{quantity.unit}]" if quantity.unit else "")
-        table.add_row(
-            label.replace("[", r"\["), *(format_value(system["quantities"].get(quantity.key)) for system in systems)
-        )
+        table.add_row(escape(label), *(format_value(system["quantities"].get(quantity.key)) for system in systems))
     return table
 
 

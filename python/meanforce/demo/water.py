@@ -30,23 +30,22 @@ if TYPE_CHECKING:
     from ..potentials import MomentTensor, PairSpline
 
 TITLE = "One-bead water, learned from SPC/E"
-INTRODUCTION = (
-    "Atomistic SPC/E water was simulated and mapped to one bead per molecule. A B-spline pair potential and a "
-    "moment-tensor network were fitted to the mapped forces; two steps of iterative Boltzmann inversion corrected the "
-    "pair part. A memory kernel was extracted from the velocities and corrected until the coarse-grained velocity "
-    "autocorrelation matched. Everything coarse-grained ran in OpenMM through native kernels. The columns: the atoms; the "
-    "pair prior alone; the prior with the network, both from force matching alone; and the final model with weak friction "
-    "(0.1/ps), with Langevin friction equal to the kernel's integral, and with the memory kernel. The errors: mean "
-    "absolute error of g(r) up to 0.9 nm; mean absolute error of the distribution of angles between neighbours closer "
-    "than 0.35 nm, relative to its mean; relative L2 error of the velocity autocorrelation from 0 to 2 ps. In brackets, "
-    "standard errors in units of the last digits."
-)
+INTRODUCTION = """
+Atomistic SPC/E water was simulated and mapped to one bead per molecule. A B-spline pair potential and a moment-tensor
+network were fitted to the mapped forces; two steps of iterative Boltzmann inversion corrected the pair part. A memory
+kernel was extracted from the velocities and corrected until the coarse-grained velocity autocorrelation matched.
+Everything coarse-grained ran in OpenMM through native kernels. The columns: the atoms; the pair prior alone; the prior
+with the network, both from force matching alone; and the final model with weak friction (0.1/ps), with Langevin friction
+equal to the kernel's integral, and with the memory kernel. The errors: mean absolute error of g(r) up to 0.9 nm; mean
+absolute error of the distribution of angles between neighbours closer than 0.35 nm, relative to its mean; relative L2
+error of the velocity autocorrelation from 0 to 2 ps. In brackets, standard errors in units of the last digits.
+"""
 QUANTITIES = (
     Quantity("peak_height", "g(r) first peak", ""),
     Quantity("peak_place", "at", "nm"),
     Quantity("rdf_error", "g(r) error", ""),
     Quantity("angle_error", "angle error", ""),
-    Quantity("diffusion", "diffusion", "1e-9 m^2/s"),
+    Quantity("diffusion", "D", "1e-9 m²/s"),
     Quantity("vacf_error", "VACF error", ""),
     Quantity("ms_per_step", "time per step", "ms"),
 )
@@ -434,7 +433,8 @@ class WaterDemo:
         }
         plots = self._plots(names, structures, correlations, kernel)
         write_text(self.folder / "report.html", html_report(TITLE, INTRODUCTION, QUANTITIES, systems, plots, facts))
-        self.console.print(terminal_table(TITLE, QUANTITIES, systems))
+        width = max(self.console.width, 92)  # also where the terminal is narrower: cut-off figures are of no use
+        self.console.print(terminal_table(TITLE, QUANTITIES, systems), width=width, crop=False)
         self.console.print(
             f"{sum(self.stages.seconds.values()) / 60:.1f} minutes; report: {self.folder / 'report.html'}"
         )
