@@ -92,9 +92,9 @@ DEVICE int findInterval(real r, real* f) {
 }
 
 /** One work item for each bead and channel. */
-KERNEL void computeMoments(GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
+KERNEL void computeMoments(int numAtoms, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
         GLOBAL const int* RESTRICT types, GLOBAL const real* RESTRICT filters, GLOBAL const real* RESTRICT typeWeights, GLOBAL real* RESTRICT moments) {
-    for (int index = GLOBAL_ID; index < NUM_ATOMS*CHANNELS; index += GLOBAL_SIZE) {
+    for (int index = GLOBAL_ID; index < numAtoms*CHANNELS; index += GLOBAL_SIZE) {
         int i = index/CHANNELS;
         int c = index-i*CHANNELS;
         real sum[NUM_MOMENTS];
@@ -128,11 +128,11 @@ KERNEL void computeMoments(GLOBAL const int* RESTRICT rowCount, GLOBAL const int
  * One work group for each bead: features, the network forwards and backwards, G.  Parameters of all layers follow each other,
  * weights as [type][input][output], transposed as [type][output][input], so that both directions read consecutive numbers.
  */
-KERNEL void evaluateNetwork(GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT layerSizes, GLOBAL const real* RESTRICT weights,
+KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT layerSizes, GLOBAL const real* RESTRICT weights,
         GLOBAL const real* RESTRICT transposed, GLOBAL const real* RESTRICT biases, GLOBAL real* RESTRICT moments, GLOBAL mixed* RESTRICT energyBuffer) {
     LOCAL real value[NUM_UNITS];
     LOCAL real gradient[NUM_UNITS];
-    for (int i = GROUP_ID; i < NUM_ATOMS; i += NUM_GROUPS) {
+    for (int i = GROUP_ID; i < numAtoms; i += NUM_GROUPS) {
         // A bead that takes no part is computed like one of type 0, so that all barriers are reached, and not counted.
         int type = max(types[i], 0);
         for (int c = LOCAL_ID; c < CHANNELS; c += LOCAL_SIZE) {
@@ -207,10 +207,10 @@ KERNEL void evaluateNetwork(GLOBAL const int* RESTRICT types, GLOBAL const int* 
  * One work item for each bead and channel: the force on the bead from all its neighbours.  G_i pulls on them through M_i, and
  * G_j on the bead through M_j; Y_lm(-n) = (-1)^l Y_lm(n).
  */
-KERNEL void computeForces(GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
+KERNEL void computeForces(int numAtoms, int paddedNumAtoms, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
         GLOBAL const int* RESTRICT types, GLOBAL const real* RESTRICT filters, GLOBAL const real* RESTRICT typeWeights, GLOBAL const real* RESTRICT G,
         GLOBAL mm_ulong* RESTRICT forceBuffers) {
-    for (int index = GLOBAL_ID; index < NUM_ATOMS*CHANNELS; index += GLOBAL_SIZE) {
+    for (int index = GLOBAL_ID; index < numAtoms*CHANNELS; index += GLOBAL_SIZE) {
         int i = index/CHANNELS;
         int c = index-i*CHANNELS;
         int count = min(rowCount[i], capacity);
@@ -255,8 +255,8 @@ KERNEL void computeForces(GLOBAL const int* RESTRICT rowCount, GLOBAL const int*
                 forceZ += gradientZ*inverseR+radial*z;
             }
             ATOMIC_ADD(&forceBuffers[i], (mm_ulong) realToFixedPoint(forceX));
-            ATOMIC_ADD(&forceBuffers[i+PADDED_NUM_ATOMS], (mm_ulong) realToFixedPoint(forceY));
-            ATOMIC_ADD(&forceBuffers[i+2*PADDED_NUM_ATOMS], (mm_ulong) realToFixedPoint(forceZ));
+            ATOMIC_ADD(&forceBuffers[i+paddedNumAtoms], (mm_ulong) realToFixedPoint(forceY));
+            ATOMIC_ADD(&forceBuffers[i+2*paddedNumAtoms], (mm_ulong) realToFixedPoint(forceZ));
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A cell list, and from it one row of neighbours for each bead at the exact cutoff, sorted by original index so that sums
 // over a row do not depend on the order in which threads ran.  Beads of type -1 are in no cell.
-// flags[0]: the longest row, if one did not fit; flags[1]: NUM_ATOMS minus the first particle whose position is not finite.
+// flags[0]: the longest row, if one did not fit; flags[1]: numAtoms minus the first particle whose position is not finite.
 
 #ifdef USE_PERIODIC
 #define PERIODIC_DELTA(delta) APPLY_PERIODIC_TO_DELTA(delta)
@@ -15,18 +15,18 @@ DEVICE int cellAlongAxis(real fraction, int n) {
     return (cell < 0 ? 0 : (cell >= n ? n-1 : cell));
 }
 
-KERNEL void assignCells(GLOBAL const real4* RESTRICT posq, real4 periodicBoxSize, real4 invPeriodicBoxSize, real4 periodicBoxVecX, real4 periodicBoxVecY,
+KERNEL void assignCells(int numAtoms, GLOBAL const real4* RESTRICT posq, real4 periodicBoxSize, real4 invPeriodicBoxSize, real4 periodicBoxVecX, real4 periodicBoxVecY,
         real4 periodicBoxVecZ, int cellsX, int cellsY, int cellsZ, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT atomIndex,
         GLOBAL int* RESTRICT cellCount, GLOBAL int* RESTRICT cellOfBead, GLOBAL int* RESTRICT placeInCell, GLOBAL int* RESTRICT rowCount,
         GLOBAL int* RESTRICT flags) {
-    for (int i = GLOBAL_ID; i < NUM_ATOMS; i += GLOBAL_SIZE) {
+    for (int i = GLOBAL_ID; i < numAtoms; i += GLOBAL_SIZE) {
         real4 pos = posq[i];
         int cell = -1;
         rowCount[i] = 0;
         if (types[i] >= 0) {
             // A comparison with NaN is false, whatever the compiler assumes about finite numbers.
             if (!(FABS(pos.x) < LARGEST_POSITION && FABS(pos.y) < LARGEST_POSITION && FABS(pos.z) < LARGEST_POSITION))
-                ATOMIC_MAX_INT(&flags[1], NUM_ATOMS-atomIndex[i]);
+                ATOMIC_MAX_INT(&flags[1], numAtoms-atomIndex[i]);
             else {
 #ifdef USE_PERIODIC
                 real fractionZ = pos.z*invPeriodicBoxSize.z;
@@ -74,9 +74,9 @@ KERNEL void findCellStarts(GLOBAL const int* RESTRICT cellCount, GLOBAL int* RES
         cellStart[numCells] = base;
 }
 
-KERNEL void fillCells(GLOBAL const int* RESTRICT cellStart, GLOBAL const int* RESTRICT cellOfBead, GLOBAL const int* RESTRICT placeInCell,
+KERNEL void fillCells(int numAtoms, GLOBAL const int* RESTRICT cellStart, GLOBAL const int* RESTRICT cellOfBead, GLOBAL const int* RESTRICT placeInCell,
         GLOBAL int* RESTRICT cellBeads) {
-    for (int i = GLOBAL_ID; i < NUM_ATOMS; i += GLOBAL_SIZE)
+    for (int i = GLOBAL_ID; i < numAtoms; i += GLOBAL_SIZE)
         if (cellOfBead[i] >= 0)
             cellBeads[cellStart[cellOfBead[i]]+placeInCell[i]] = i;
 }
@@ -120,14 +120,14 @@ KERNEL void findNeighbors(GLOBAL const real4* RESTRICT posq, real4 periodicBoxSi
  * One work item for each entry of a row: its place is the number of entries with a smaller original index.  Distances are
  * computed in mixed precision: differences of positions several boxes apart lose digits that forces would miss.
  */
-KERNEL void sortRows(GLOBAL const real4* RESTRICT posq,
+KERNEL void sortRows(int numAtoms, GLOBAL const real4* RESTRICT posq,
 #ifdef USE_MIXED_PRECISION
         GLOBAL const real4* RESTRICT posqCorrection,
 #endif
         mixed4 periodicBoxSize, mixed4 invPeriodicBoxSize, mixed4 periodicBoxVecX, mixed4 periodicBoxVecY, mixed4 periodicBoxVecZ,
         GLOBAL const int* RESTRICT atomIndex, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT unsortedRows, int capacity,
         GLOBAL int* RESTRICT rows, GLOBAL real4* RESTRICT rowDeltas) {
-    for (int index = GLOBAL_ID; index < NUM_ATOMS*capacity; index += GLOBAL_SIZE) {
+    for (int index = GLOBAL_ID; index < numAtoms*capacity; index += GLOBAL_SIZE) {
         int i = index/capacity;
         int k = index-i*capacity;
         int count = min(rowCount[i], capacity);

@@ -115,8 +115,6 @@ void CommonCalcMomentTensorForceKernel::copyParametersToContext(ContextImpl& con
 
 void CommonCalcMomentTensorForceKernel::compile() {
     map<string, string> defines;
-    defines["NUM_ATOMS"] = cc.intToString(cc.getNumAtoms());
-    defines["PADDED_NUM_ATOMS"] = cc.intToString(cc.getPaddedNumAtoms());
     defines["MAX_L"] = cc.intToString(maxL);
     defines["CHANNELS"] = cc.intToString(channels);
     defines["NUM_TYPES"] = cc.intToString(numTypes);
@@ -140,11 +138,14 @@ void CommonCalcMomentTensorForceKernel::compile() {
     ComputeProgram program = cc.compileProgram(CommonMeanForceKernelSources::momentTensor, defines);
     momentsKernel = program->createKernel("computeMoments");
     forceKernel = program->createKernel("computeForces");
+    momentsKernel->addArg(cc.getNumAtoms());
+    forceKernel->addArg(cc.getNumAtoms());
+    forceKernel->addArg(cc.getPaddedNumAtoms());
     for (ComputeKernel kernel : {momentsKernel, forceKernel}) {
         kernel->addArg(list->getCounts());
         kernel->addArg(list->getRows());
         kernel->addArg(list->getDeltas());
-        kernel->addArg(list->getCapacity());      // 3
+        kernel->addArg(list->getCapacity());      // 4 and 5
         kernel->addArg(types);
         kernel->addArg(filters);
         kernel->addArg(typeWeights);
@@ -152,6 +153,7 @@ void CommonCalcMomentTensorForceKernel::compile() {
     }
     forceKernel->addArg(cc.getLongForceBuffer());
     networkKernel = program->createKernel("evaluateNetwork");
+    networkKernel->addArg(cc.getNumAtoms());
     networkKernel->addArg(types);
     networkKernel->addArg(layerSizes);
     networkKernel->addArg(weights);
@@ -186,7 +188,7 @@ void CommonCalcMomentTensorForceKernel::buildNeighborList() {
 }
 
 void CommonCalcMomentTensorForceKernel::computeMoments() {
-    momentsKernel->setArg(3, list->getCapacity());
+    momentsKernel->setArg(4, list->getCapacity());
     momentsKernel->execute(cc.getNumAtoms()*channels);
 }
 
@@ -195,7 +197,7 @@ void CommonCalcMomentTensorForceKernel::evaluateNetwork() {
 }
 
 void CommonCalcMomentTensorForceKernel::computeForces() {
-    forceKernel->setArg(3, list->getCapacity());
+    forceKernel->setArg(5, list->getCapacity());
     forceKernel->execute(cc.getNumAtoms()*channels);
 }
 

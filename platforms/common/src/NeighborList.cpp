@@ -11,8 +11,8 @@ namespace meanforce {
 
 /** Rows have this much room at first: liquid water has 13 neighbours within 0.45 nm. */
 static constexpr int INITIAL_CAPACITY = 32;
-/** Where a kernel takes its cell numbers and box; see the kernels' argument lists. */
-static constexpr int BOX_ARGUMENT = 1, CELLS_ARGUMENT = 6;
+/** Where kernels take the five vectors that describe the box; assignCells and findNeighbors take the numbers of cells next. */
+static constexpr int ASSIGN_BOX = 2, FIND_BOX = 1;
 
 NeighborList::NeighborList(ComputeContext& cc, double cutoff, bool periodic, bool isOpenCL, function<void (int)> positionError) :
         cc(cc), cutoff(cutoff), periodic(periodic), isOpenCL(isOpenCL), positionError(positionError), capacity(INITIAL_CAPACITY) {
@@ -39,7 +39,6 @@ void NeighborList::initialize(ArrayInterface& types) {
 void NeighborList::compile() {
     compiled = true;
     map<string, string> defines;
-    defines["NUM_ATOMS"] = cc.intToString(cc.getNumAtoms());
     defines["CUTOFF_SQUARED"] = cc.doubleToString(cutoff*cutoff);
     defines["CUTOFF"] = cc.doubleToString(cutoff);
     defines["INV_CUTOFF"] = cc.doubleToString(1/cutoff);
@@ -54,6 +53,7 @@ void NeighborList::compile() {
             kernel->addArg();
     };
     assignKernel = program->createKernel("assignCells");
+    assignKernel->addArg(cc.getNumAtoms());
     assignKernel->addArg(cc.getPosq());
     addPlaceholders(assignKernel, 5+3);
     assignKernel->addArg(*types);
@@ -68,6 +68,7 @@ void NeighborList::compile() {
     startsKernel->addArg(cellStart);
     startsKernel->addArg();
     fillKernel = program->createKernel("fillCells");
+    fillKernel->addArg(cc.getNumAtoms());
     fillKernel->addArg(cellStart);
     fillKernel->addArg(cellOfBead);
     fillKernel->addArg(placeInCell);
@@ -83,10 +84,11 @@ void NeighborList::compile() {
     findKernel->addArg(capacity);                 // 14
     findKernel->addArg(flags);
     sortKernel = program->createKernel("sortRows");
+    sortKernel->addArg(cc.getNumAtoms());
     sortKernel->addArg(cc.getPosq());
     if (cc.getUseMixedPrecision())
         sortKernel->addArg(cc.getPosqCorrection());
-    sortBoxArgument = (cc.getUseMixedPrecision() ? 2 : 1);
+    sortBox = (cc.getUseMixedPrecision() ? 3 : 2);
     addPlaceholders(sortKernel, 5);
     sortKernel->addArg(cc.getAtomIndexArray());
     sortKernel->addArg(rowCount);
@@ -138,15 +140,16 @@ void NeighborList::build() {
         compile();
     int numCells[3];
     chooseCells(numCells);
-    for (ComputeKernel* kernel : {&assignKernel, &findKernel}) {
-        setBoxArguments(*kernel, BOX_ARGUMENT, cc.getUseDoublePrecision());
-        for (int k = 0; k < 3; k++)
-            (*kernel)->setArg(CELLS_ARGUMENT+k, numCells[k]);
+    setBoxArguments(assignKernel, ASSIGN_BOX, cc.getUseDoublePrecision());
+    setBoxArguments(findKernel, FIND_BOX, cc.getUseDoublePrecision());
+    for (int k = 0; k < 3; k++) {
+        assignKernel->setArg(ASSIGN_BOX+5+k, numCells[k]);
+        findKernel->setArg(FIND_BOX+5+k, numCells[k]);
     }
-    setBoxArguments(sortKernel, sortBoxArgument, cc.getUseDoublePrecision() || cc.getUseMixedPrecision());
+    setBoxArguments(sortKernel, sortBox, cc.getUseDoublePrecision() || cc.getUseMixedPrecision());
     startsKernel->setArg(2, numCells[0]*numCells[1]*numCells[2]);
     findKernel->setArg(14, capacity);
-    sortKernel->setArg(sortBoxArgument+8, capacity);
+    sortKernel->setArg(sortBox+8, capacity);
     int numAtoms = cc.getNumAtoms();
     cc.clearBuffer(cellCount);
     cc.clearBuffer(flags);

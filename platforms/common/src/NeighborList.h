@@ -54,7 +54,7 @@ private:
     const bool periodic, isOpenCL;
     std::function<void (int)> positionError;
     bool compiled = false;
-    int capacity, maxCells, scanSize, sortBoxArgument;
+    int capacity, maxCells, scanSize, sortBox;
     int* results = nullptr;
     OpenMM::ArrayInterface* types = nullptr;
     OpenMM::ComputeArray cellCount, cellStart, cellBeads, cellOfBead, placeInCell, rowCount, unsortedRows, rows, rowDeltas, flags;
