@@ -48,7 +48,7 @@ QUANTITIES = (
     Quantity("angle_error", "angle error", ""),
     Quantity("diffusion", "D", "1e-9 m²/s"),
     Quantity("vacf_error", "VACF error", ""),
-    Quantity("ms_per_step", "time per step", "ms"),
+    Quantity("ms_per_step", "ms per step", ""),
 )
 
 
@@ -238,6 +238,7 @@ class WaterDemo:
 
         s = self.settings
         torch.manual_seed(s.seed)
+        torch.set_num_threads(1)  # the batches are small: a second thread gains little, and loses on a busy machine
         network = MomentTensor(1, s.network_cutoff, max_l=s.max_l, channels=s.channels)
         training = ForceMatching(network, self._frames(s.training_interval), prior=self._prior("prior"), seed=s.seed)
         result = training.train(epochs=s.epochs, progress=lambda step, total, loss: advance(step / total))
@@ -434,7 +435,7 @@ class WaterDemo:
         }
         plots = self._plots(names, structures, correlations, kernel)
         write_text(self.folder / "report.html", html_report(TITLE, INTRODUCTION, QUANTITIES, systems, plots, facts))
-        width = max(self.console.width, 92)  # also where the terminal is narrower: cut-off figures are of no use
+        width = max(self.console.width, 110)  # also where the terminal is narrower: cut-off figures are of no use
         Console(file=self.console.file, width=width).print(terminal_table(TITLE, QUANTITIES, systems))
         self.console.print(
             f"{sum(self.stages.seconds.values()) / 60:.1f} minutes; report: {self.folder / 'report.html'}"
