@@ -35,7 +35,7 @@ def main() -> int:
     for label in sorted(set(skipped) - set(ran)):
         print(f"  {label:16s} not present here: {skipped[label]} tests skipped")
     missing = [
-        name for name in arguments.require if not any(label.split("-single")[0].startswith(name) for label in ran)
+        name for name in arguments.require if not any(label.split("-")[0] == name or label == name for label in ran)
     ]
     if missing:
         print(f"required but not exercised: {', '.join(missing)}", file=sys.stderr)

@@ -62,6 +62,9 @@ def is_usable(name: str) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail where a test marked gpu would be skipped")
+    parser.addoption(
+        "--cuda-platform", help="folder that holds OpenMM's libOpenMMCUDA.so, to compile all kernels as CUDA"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

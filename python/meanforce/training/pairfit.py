@@ -125,7 +125,9 @@ class PairForceMatching:
         np.add.at(self._counts, (row, knot), 1)
         t = r / basis.spacing - knot
         s = 1 - t
-        slopes = np.stack([-s * s, t * (3 * t - 4), s * (4 - 3 * s), t * t], axis=1) / 2  # of `BSpline`'s four functions
+        slopes = (
+            np.stack([-s * s, t * (3 * t - 4), s * (4 - 3 * s), t * t], axis=1) / 2
+        )  # of `BSpline`'s four functions
         # (pairs, functions, components): the force of function k on the first bead is dB_k/dr along the displacement
         forces = (slopes / basis.spacing)[:, :, None] * (displacements / r[:, None])[:, None, :]
         width = basis.functions + 3  # the last three do not belong to the basis: cut off below
