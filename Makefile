@@ -3,12 +3,15 @@
 # make test      the same environment, every C++ and Python test on every platform present, kernel text compiled as CUDA
 # make lint      ruff, mypy
 # make validate  the long physics runs whose figures stand in docs/validation.md
+#
+# Needs Python 3.11 or newer with its headers and venv module, and a C++ compiler. On Debian or Ubuntu:
+#     apt-get install python3-venv python3-dev g++ make
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build/make
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-SOURCES := CMakeLists.txt pyproject.toml $(shell find cmake openmmapi platforms serialization python/src tests/cpp -type f)
+SOURCES := CMakeLists.txt pyproject.toml python/meanforce/_version.py $(shell find cmake openmmapi platforms serialization python/src tests/cpp -type f)
 
 .PHONY: demo test lint validate clean
 
@@ -16,9 +19,12 @@ demo: $(VENV)/built
 	$(BIN)/meanforce demo water
 
 test: $(VENV)/built build/cuda-platform/installed
-	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --output-junit ctest.xml
-	$(BIN)/python -m pytest --cuda-platform build/cuda-platform --junitxml=$(BUILD)/pytest.xml
-	$(BIN)/python tests/exercised.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml
+	rm -f $(BUILD)/ctest.xml $(BUILD)/pytest.xml
+	status=0; \
+	$(BIN)/ctest --test-dir $(BUILD) --output-on-failure --output-junit ctest.xml || status=1; \
+	$(BIN)/python -m pytest tests/python --cuda-platform=build/cuda-platform --junitxml=$(BUILD)/pytest.xml || status=1; \
+	$(BIN)/python tests/exercised.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml || status=1; \
+	exit $$status
 
 lint: $(VENV)/built
 	$(PIP) ruff mypy
@@ -31,6 +37,7 @@ validate: $(VENV)/built
 
 # OpenMM and the build tools come first, because the build finds OpenMM in this environment.
 $(VENV)/tools: constraints.txt pyproject.toml
+	@$(PYTHON) cmake/check_python.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) openmm numpy scikit-build-core pybind11 cmake ninja
 	touch $@

@@ -5,10 +5,22 @@ usage: check_demo.py FOLDER
 """
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 from meanforce import CGPotential, MemoryKernel
+
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def readme_program_runs(folder: Path) -> bool:
+    """Run the README's second program on the model that the demo left."""
+    program = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
+    result = subprocess.run([sys.executable, "-c", program.replace("meanforce-demo", str(folder))], timeout=300)
+    return result.returncode == 0
 
 
 def main(folder: Path) -> int:
@@ -42,6 +54,7 @@ def main(folder: Path) -> int:
         "model.pt and kernel.json load": CGPotential(folder / "model.pt").cutoff > 0
         and MemoryKernel.load(folder / "kernel.json").friction > 0
         and MemoryKernel.load(folder / "model.pt").friction > 0,
+        "the README's program runs the model": readme_program_runs(folder),
         "report.html is self-contained": "<svg" in (html := (folder / "report.html").read_text())
         and "src=" not in html
         and "<link" not in html,

@@ -11,11 +11,20 @@ import compile_kernels
 
 
 @pytest.fixture(scope="module")
-def rows(request):
+def cuda_platform(request):
     folder = request.config.getoption("--cuda-platform")
-    if folder is None:
-        pytest.skip("needs --cuda-platform FOLDER, where the openmm-cuda-13 wheel was unpacked (make test does it)")
-    return compile_kernels.compile_all(Path(folder))
+    if folder is None or not list(Path(folder).rglob("libOpenMMCUDA.so")):
+        pytest.skip("needs --cuda-platform=FOLDER, where the openmm-cuda-13 wheel was unpacked (make test does it)")
+    try:
+        compile_kernels.Nvrtc()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def rows(cuda_platform):
+    return compile_kernels.compile_all(cuda_platform)
 
 
 def test_every_kernel_compiles(rows):
@@ -28,11 +37,8 @@ def test_every_kernel_compiles(rows):
     assert {r["architecture"] for r in rows} == set(compile_kernels.ARCHITECTURES)
 
 
-def test_a_broken_kernel_is_seen(request):
-    folder = request.config.getoption("--cuda-platform")
-    if folder is None:
-        pytest.skip("needs --cuda-platform FOLDER")
-    common, vector_operations = compile_kernels.openmm_definitions(Path(folder))
+def test_a_broken_kernel_is_seen(cuda_platform):
+    common, vector_operations = compile_kernels.openmm_definitions(cuda_platform)
     source = compile_kernels.prelude("single", "none") + common + vector_operations
     good = source + "KERNEL void copy(GLOBAL real4* RESTRICT a) { a[GLOBAL_ID] = make_real4(0, 0, 0, 0); }"
     nvrtc = compile_kernels.Nvrtc()

@@ -13,6 +13,7 @@ import openmm
 from openmm import app, unit
 
 from .. import memory, structure
+from .._plugins import platform_works, platforms
 from ..data import CGReporter, Trajectory
 from ..mapping import Mapping
 from .report import Value, measured
@@ -35,21 +36,10 @@ def find_platform(name: str) -> openmm.Platform:
     ValueError
         If there is no such platform; the message lists those present.
     """
-    present = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
     for candidate in ("CUDA", "HIP", "CPU") if name == "auto" else (name,):
-        if candidate in present and (name != "auto" or _works(candidate)):
+        if candidate in platforms() and platform_works(candidate):
             return openmm.Platform.getPlatformByName(candidate)
-    raise ValueError(f"there is no platform {name!r} here; present: {', '.join(present)}")
-
-
-def _works(name: str) -> bool:
-    system = openmm.System()
-    system.addParticle(1.0)
-    try:
-        openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(name))
-    except openmm.OpenMMException:
-        return False
-    return True
+    raise ValueError(f"platform {name!r} cannot be used here; those with meanforce's kernels: {', '.join(platforms())}")
 
 
 def make_simulation(
@@ -128,21 +118,14 @@ class Structure:
     def measure(cls, path: Path, interval: float = 0.1) -> Structure:
         """Measure the structure of a recorded run, using a frame about every `interval` ps.
 
-        The result is kept beside the trajectory, and read from there the next time.
         """
-        kept = path.with_suffix(".structure.npz")
-        if kept.exists() and kept.stat().st_mtime >= path.stat().st_mtime:
-            with np.load(kept) as arrays:
-                return cls(**arrays)
         with Trajectory(path) as trajectory:
             every = max(1, round(interval / trajectory.time_step))
             frames = trajectory[slice(None, None, every)]
         parts = [frames[part] for part in np.array_split(np.arange(len(frames)), BLOCKS)]
         rdfs = [structure.rdf(part.positions, part.box, RDF_RANGE, RDF_BINS) for part in parts]
         angles = [structure.angle_distribution(part.positions, part.box) for part in parts]
-        found = cls(rdfs[0].r, np.array([x.g for x in rdfs]), angles[0][0], np.array([p for _, p, _ in angles]))
-        np.savez(kept, **vars(found))
-        return found
+        return cls(rdfs[0].r, np.array([x.g for x in rdfs]), angles[0][0], np.array([p for _, p, _ in angles]))
 
     @property
     def rdf(self) -> structure.RDF:
