@@ -196,6 +196,11 @@ void GLEIntegrator::adoptTemperature() {
     setAuxiliaryVariables(s);
 }
 
+array<int, 3> GLEIntegrator::getAuxiliaryShape() const {
+    requireContext();
+    return {(int) numParticleModes.size(), 3, numModes};
+}
+
 void GLEIntegrator::getAuxiliaryVariables(vector<double>& s) const {
     requireContext();
     kernel.getAs<IntegrateGLEStepKernel>().getAuxiliaryVariables(*context, s);

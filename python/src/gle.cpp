@@ -66,8 +66,11 @@ void bindGLEIntegrator(py::module_& module) {
         return checkArguments([&] {
             std::vector<double> s;
             self.getAuxiliaryVariables(s);
-            return Array(s.size(), s.data());
+            return Array(self.getAuxiliaryShape(), s.data());
         });
+    });
+    module.def("GLEIntegrator_getAuxiliaryShape", [](const GLEIntegrator& self) {
+        return checkArguments([&] { return self.getAuxiliaryShape(); });
     });
     module.def("GLEIntegrator_setAuxiliaryVariables", [](GLEIntegrator& self, const Array& s) {
         checkArguments([&] { self.setAuxiliaryVariables(toVector(s)); });

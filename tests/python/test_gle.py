@@ -258,13 +258,29 @@ def test_auxiliary_variables_have_units_and_shape(platform: TestPlatform) -> Non
     assert integrator.getBathHeat() == 0 * unit.kilojoule_per_mole
     integrator.step(1)
     assert integrator.getBathHeat().value_in_unit(unit.kilojoule_per_mole) != 0
-    for wrong in (s[:, :, :3], s.ravel()):
-        with pytest.raises(ValueError, match=r"\(particles, 3, 4\), got \("):
+    for wrong in (s[:, :, :3], s.ravel(), s[:5]):
+        with pytest.raises(ValueError, match=r"\(6, 3, 4\), got \("):
             integrator.setAuxiliaryVariables(wrong)
-    with pytest.raises(ValueError, match="expected 72"):
-        integrator.setAuxiliaryVariables(s[:5])
     with pytest.raises(ValueError, match="finite"):
         integrator.setAuxiliaryVariables(np.full_like(s, np.nan))
+
+
+def test_auxiliary_variables_are_those_of_the_context(platform: TestPlatform) -> None:
+    """A kernel that is added later has no variables; without memory there is an empty array for each particle."""
+    integrator = meanforce.GLEIntegrator(300, [[5.0]], 0.002)
+    with pytest.raises(ValueError, match="not bound"):
+        integrator.setAuxiliaryVariables(np.zeros((6, 3, 0)))
+    context = platform.context(oscillators(6, 7.0, 500.0), integrator)
+    context.setPositions(np.zeros((6, 3)))
+    for _ in range(2):
+        empty = integrator.getAuxiliaryVariables()
+        assert empty.shape == (6, 3, 0)
+        integrator.setAuxiliaryVariables(empty)
+        integrator.step(1)
+        integrator.addKernel(DRIFT)
+    assert integrator.getNumModes() == 4
+    context.reinitialize(preserveState=False)
+    assert integrator.getAuxiliaryVariables().shape == (6, 3, 4)
 
 
 @pytest.mark.parametrize(
