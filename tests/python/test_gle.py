@@ -304,6 +304,35 @@ def test_bad_arguments(arguments: tuple, message: str) -> None:
         meanforce.GLEIntegrator(*arguments)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("modes", [1, 6, 32])
+def test_one_definition_of_passivity(scale: float, modes: int) -> None:
+    """What MemoryKernel accepts is accepted here, up to the last bit of its tolerance; 2 % beyond both refuse."""
+    rng = np.random.default_rng(modes)
+    rotation = np.linalg.qr(rng.normal(size=(modes + 1, modes + 1)))[0]
+    passive = (rotation[:, 1:] * rng.uniform(0.1, 1, modes)) @ rotation[:, 1:].T
+    skew = rng.normal(size=(modes + 1, modes + 1))
+    base = scale * (passive + skew - skew.T)
+    least = scale * np.outer(rotation[:, 0], rotation[:, 0])
+
+    def drift(dissipation: float) -> np.ndarray:
+        return base + dissipation * np.abs(base).max() / scale * least
+
+    accepted = 0
+    for dissipation in -1e-10 * (1 + np.linspace(-1e-4, 1e-4, 41)):
+        try:
+            kernel = meanforce.MemoryKernel(drift(dissipation))
+        except ValueError:
+            continue
+        assert kernel.is_passive()
+        meanforce.GLEIntegrator(300, kernel, 0.002)
+        accepted += 1
+    assert 0 < accepted < 41
+    for refuse in (meanforce.MemoryKernel, lambda a: meanforce.GLEIntegrator(300, a, 0.002)):
+        with pytest.raises(ValueError, match="negative eigenvalue -"):
+            refuse(drift(-1.02e-10))
+
+
 def test_bad_units() -> None:
     with pytest.raises(TypeError, match="not compatible"):
         meanforce.GLEIntegrator(300 * unit.nanometer, DRIFT, 0.002)
@@ -315,6 +344,35 @@ def test_constraint_of_particle_with_memory() -> None:
     integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
     with pytest.raises(openmm.OpenMMException, match="particles 1 and 2"):
         TestPlatform("Reference").context(system, integrator)
+
+
+@pytest.mark.parametrize("name", ["Reference", "CPU"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_position_is_named(name: str, bad: float) -> None:
+    """OpenMM's own force lets such a particle pass: it is within the cutoff of none."""
+    count, box = 10, 2 * np.eye(3)
+    system, force = openmm.System(), openmm.CustomNonbondedForce("(0.2/r)^8")
+    for i in range(count):
+        system.addParticle(0.0 if i == 3 else 7.0)
+        force.addParticle([])
+    system.setDefaultPeriodicBoxVectors(*box)
+    force.setNonbondedMethod(force.CutoffPeriodic)
+    force.setCutoffDistance(0.5)
+    system.addForce(force)
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    context = TestPlatform(name).context(system, integrator)
+    positions = np.random.default_rng(3).uniform(0, 2, (count, 3))
+    context.setPositions(positions)
+    integrator.step(1)
+    broken = positions.copy()
+    broken[6, 2] = broken[8, 0] = bad
+    context.setPositions(broken)
+    heat = integrator.getBathHeat()
+    with pytest.raises(openmm.OpenMMException, match="GLEIntegrator: the position of particle 6 is NaN or infinite"):
+        integrator.step(1)
+    assert integrator.getBathHeat() == heat
+    context.setPositions(positions)
+    integrator.step(1)
 
 
 def test_truncated_checkpoint() -> None:
