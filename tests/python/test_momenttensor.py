@@ -561,16 +561,16 @@ def test_bad_arguments() -> None:
         ((1, 0.5, 5, 4), "largest degree must be from 0 to 4, found 5"),
         ((1, 0.5, 3, 0), "number of channels must be at least 1, found 0"),
     ):
-        with pytest.raises(openmm.OpenMMException, match=message):
+        with pytest.raises(ValueError, match=message):
             MomentTensorForce(*arguments)
     with pytest.raises(TypeError):
         MomentTensorForce(1, 0.5 * unit.kelvin, 3, 4)
     force = MomentTensorForce(2, 0.5, 3, 4)
     with pytest.raises(ValueError, match=r"coefficients must have shape \(any, 4, 4\).*found \(8, 3, 4\)"):
         force.setFilters(0.05, np.zeros((8, 3, 4)))
-    with pytest.raises(openmm.OpenMMException, match="spacing of the filters must be positive"):
+    with pytest.raises(ValueError, match="spacing of the filters must be positive"):
         force.setFilters(0.0, np.zeros((8, 4, 4)))
-    with pytest.raises(openmm.OpenMMException, match="filter coefficients must be finite, found nan at position 0"):
+    with pytest.raises(ValueError, match="filter coefficients must be finite, found nan at position 0"):
         force.setFilters(0.05, np.full((8, 4, 4), np.nan))
     with pytest.raises(ValueError, match=r"weights must have shape \(2, 4\).*found \(4,\)"):
         force.setTypeWeights(np.zeros(4))
@@ -578,12 +578,14 @@ def test_bad_arguments() -> None:
         force.addLayer(np.zeros((2, 7, 8)), np.zeros((2, 7)))
     with pytest.raises(ValueError, match=r"biases must have shape \(2, 7\).*found \(2, 8\)"):
         force.addLayer(np.zeros((2, 7, 20)), np.zeros((2, 8)))
-    with pytest.raises(openmm.OpenMMException, match="activation must be 'tanh' or 'silu', found 'relu'"):
+    with pytest.raises(ValueError, match="activation must be 'tanh' or 'silu', found 'relu'"):
         force.setActivation("relu")
-    with pytest.raises(openmm.OpenMMException, match="type must be from 0 to 1, or -1 if it takes no part, found 2"):
+    with pytest.raises(ValueError, match="type must be from 0 to 1, or -1 if it takes no part, found 2"):
         force.addParticle(2)
-    with pytest.raises(openmm.OpenMMException, match="index of a layer must be at least 0 and less than 0, found 0"):
+    with pytest.raises(ValueError, match="index of a layer must be at least 0 and less than 0, found 0"):
         force.getLayerParameters(0)
+    with pytest.raises(ValueError, match="index of a particle must be at least 0 and less than 0, found 0"):
+        force.setParticleType(0, 1)
 
 
 def test_incomplete_forces_are_refused() -> None:
