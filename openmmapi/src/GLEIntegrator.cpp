@@ -61,7 +61,9 @@ int GLEIntegrator::addKernel(const vector<double>& drift) {
         largest = max(largest, fabs(drift[i]));
     }
     const double dissipation = smallestDissipation(drift);
-    if (dissipation < -1e-10*largest)
+    // A little more than the 1e-10 of meanforce.MemoryKernel, whose eigenvalues are rounded in another way: what that accepts
+    // is accepted here.
+    if (!(dissipation >= -1.01e-10*largest))
         throw OpenMMException(text("GLEIntegrator: the kernel is not passive: the symmetric part (A+A^T)/2 of its drift matrix has the negative eigenvalue ",
             dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1"));
     kernels.push_back(drift);
@@ -180,6 +182,7 @@ void GLEIntegrator::step(int steps) {
     adoptTemperature();
     for (int i = 0; i < steps; i++) {
         context->updateContextState();
+        kernel.getAs<IntegrateGLEStepKernel>().checkPositions(*context);
         context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
         kernel.getAs<IntegrateGLEStepKernel>().execute(*context, *this, noiseSeed, noiseStep++);
     }
@@ -194,6 +197,11 @@ void GLEIntegrator::adoptTemperature() {
     for (double& value : s)
         value *= scale;
     setAuxiliaryVariables(s);
+}
+
+array<int, 3> GLEIntegrator::getAuxiliaryShape() const {
+    requireContext();
+    return {(int) numParticleModes.size(), 3, numModes};
 }
 
 void GLEIntegrator::getAuxiliaryVariables(vector<double>& s) const {

@@ -49,7 +49,7 @@ void MomentTensorForceImpl::checkBox(const Vec3* boxVectors, double cutoff) {
 }
 
 OpenMMException MomentTensorForceImpl::positionError(int particle) {
-    return OpenMMException("MomentTensorForce: the position of particle "+to_string(particle)+" is NaN or infinite");
+    return OpenMMException("MomentTensorForce: the position of particle "+to_string(particle)+" is NaN, infinite or too far from the origin");
 }
 
 double MomentTensorForceImpl::calcForcesAndEnergy(ContextImpl& context, bool includeForces, bool includeEnergy, int groups) {

@@ -153,7 +153,7 @@ class GLEIntegrator(openmm.Integrator):
         return dict(_meanforce.GLEIntegrator_getParticleKernels(self))
 
     def getNumModes(self) -> int:
-        """Return the largest number of auxiliary variables per degree of freedom of any kernel."""
+        """Return the largest number of auxiliary variables per degree of freedom of any kernel added so far."""
         return int(_meanforce.GLEIntegrator_getNumModes(self))
 
     def getRandomNumberSeed(self) -> int:
@@ -173,30 +173,32 @@ class GLEIntegrator(openmm.Integrator):
         _meanforce.GLEIntegrator_setAuxiliaryInitialization(self, initialization)
 
     def getAuxiliaryVariables(self) -> unit.Quantity:
-        """Return the auxiliary variables, shape (particles, 3, `getNumModes()`), in sqrt(kJ/mol).
+        """Return the auxiliary variables, shape (particles, 3, modes), in sqrt(kJ/mol).
 
-        Modes that a particle's kernel does not have are zero.
+        `modes` is what `getNumModes()` was when the Context was created. Modes that a particle's kernel does not have
+        are zero.
 
         Raises
         ------
         ValueError
             If the integrator has no Context yet.
         """
-        s = _meanforce.GLEIntegrator_getAuxiliaryVariables(self)
-        modes = self.getNumModes()
-        particles = len(s) // (3 * modes) if modes else 0
-        return unit.Quantity(s.reshape(particles, 3, modes), _SQRT_ENERGY)
+        return unit.Quantity(_meanforce.GLEIntegrator_getAuxiliaryVariables(self), _SQRT_ENERGY)
 
     def setAuxiliaryVariables(self, s: Sequence[Any] | NDArray[np.float64] | unit.Quantity) -> None:
-        """Set the auxiliary variables, shape (particles, 3, `getNumModes()`), in sqrt(kJ/mol).
+        """Set the auxiliary variables, of the shape and unit of `getAuxiliaryVariables()`.
 
         They are taken to belong to the current temperature.
+
+        Raises
+        ------
+        ValueError
+            If the integrator has no Context yet, if the shape is another, or if a value is not finite.
         """
         array = np.asarray(strip_units(s, _SQRT_ENERGY), dtype=np.float64)
-        if array.ndim != 3 or array.shape[1:] != (3, self.getNumModes()):
-            raise ValueError(
-                f"auxiliary variables must have the shape (particles, 3, {self.getNumModes()}), got {array.shape}"
-            )
+        shape = tuple(_meanforce.GLEIntegrator_getAuxiliaryShape(self))
+        if array.shape != shape:
+            raise ValueError(f"auxiliary variables must have the shape (particles, 3, modes) = {shape}, got {array.shape}")
         _meanforce.GLEIntegrator_setAuxiliaryVariables(self, array)
 
     def getBathHeat(self) -> unit.Quantity:

@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 FORMAT = "meanforce-kernel"
 VERSION = 1
 
-#: A drift matrix is accepted as passive when its dissipation is above minus this fraction of its largest entry: the
-#: rounding of a matrix that is passive on paper.
+#: A drift matrix A is accepted as passive when the eigenvalues of (A + A^T)/2 are above minus this fraction of its largest
+#: entry: the rounding of a matrix that is passive on paper. GLEIntegrator's rule is the same.
 _ROUNDING = 1e-10
 #: Above this condition number of the eigenvectors (nearly critical damping) the exponential is taken without them.
 _MAX_CONDITION = 1e6
@@ -67,11 +67,10 @@ class MemoryKernel:
             raise ValueError(f"`drift` must be a square matrix of shape (n+1, n+1), got shape {matrix.shape}")
         if not np.all(np.isfinite(matrix)):
             raise ValueError(f"`drift` must be finite, got {matrix[~np.isfinite(matrix)][0]} in it")
-        lowest = float(np.linalg.eigvalsh(matrix + matrix.T)[0])
-        if lowest < -_ROUNDING * max(1.0, float(np.abs(matrix).max())):
+        if not _is_passive(matrix):
             raise ValueError(
-                f"`drift` must be passive, A + A^T >= 0, but A + A^T has the eigenvalue {lowest:.6g} 1/ps: "
-                "such a bath would create energy"
+                "`drift` must be passive, A + A^T >= 0, but its symmetric part (A + A^T)/2 has the negative eigenvalue "
+                f"{_smallest_dissipation(matrix):.6g} 1/ps: such a bath would create energy"
             )
         matrix.setflags(write=False)
         self._drift: Array = matrix
@@ -237,8 +236,7 @@ class MemoryKernel:
 
     def is_passive(self) -> bool:
         """Return whether A + A^T >= 0; true for every kernel that could be constructed."""
-        lowest = np.linalg.eigvalsh(self._drift + self._drift.T)[0]
-        return bool(lowest >= -_ROUNDING * max(1.0, np.abs(self._drift).max()))
+        return _is_passive(self._drift)
 
     def kernel(self, t: ArrayLike) -> Array:
         """Return the smooth part of k(t), without 2 gamma0 delta(t).
@@ -433,6 +431,15 @@ class MemoryKernel:
 
     def __repr__(self) -> str:
         return f"MemoryKernel(modes={self.modes}, friction={self.friction:.6g}/ps, white={self.white_friction:.6g}/ps)"
+
+
+def _smallest_dissipation(drift: Array) -> float:
+    """Return the smallest eigenvalue of (A + A^T)/2, in the unit of A."""
+    return float(np.linalg.eigvalsh(0.5 * drift + 0.5 * drift.T)[0])
+
+
+def _is_passive(drift: Array) -> bool:
+    return bool(_smallest_dissipation(drift) >= -_ROUNDING * np.abs(drift).max())
 
 
 def _frequency(value: Any) -> Any:

@@ -53,6 +53,11 @@ class MomentTensorForce(openmm.Force):
     channels : int
         Number of channels F.
 
+    Raises
+    ------
+    ValueError
+        If an argument is out of range; so do the methods.
+
     Notes
     -----
     ``System.getForce()``, ``XmlSerializer.deserialize()`` and similar functions of OpenMM return a plain
@@ -62,11 +67,14 @@ class MomentTensorForce(openmm.Force):
 
     def __init__(self, num_types: int, cutoff: Any, max_l: int, channels: int) -> None:
         length = float(strip_units(cutoff, unit.nanometer))
-        adopt(
-            self,
-            f'<Force type="meanforce::MomentTensorForce" version="1" numTypes="{int(num_types)}" cutoff="{length!r}"'
-            f' maxL="{int(max_l)}" channels="{int(channels)}"/>',
-        )
+        try:
+            adopt(
+                self,
+                f'<Force type="meanforce::MomentTensorForce" version="1" numTypes="{int(num_types)}" cutoff="{length!r}"'
+                f' maxL="{int(max_l)}" channels="{int(channels)}"/>',
+            )
+        except openmm.OpenMMException as error:
+            raise ValueError(str(error)) from None
 
     @staticmethod
     def isinstance(force: openmm.Force) -> bool:

@@ -1,36 +1,20 @@
 // SPDX-License-Identifier: MIT
+#include "arrays.h"
 #include "casters.h"
+#include "exceptions.h"
 #include "meanforce/GLEIntegrator.h"
-#include "openmm/OpenMMException.h"
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 namespace py = pybind11;
-using meanforce::GLEIntegrator;
-using Array = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using namespace meanforce;
 
 namespace pybind11 { namespace detail {
 MEANFORCE_CASTER(GLEIntegrator, Integrator)
 }}
 
-/** Calls a function and turns the exception for a bad argument into Python's. */
-template <class FUNCTION>
-static auto checkArguments(FUNCTION function) {
-    try {
-        return function();
-    }
-    catch (const OpenMM::OpenMMException& exception) {
-        throw py::value_error(exception.what());
-    }
-}
-
-static std::vector<double> toVector(const Array& array) {
-    return std::vector<double>(array.data(), array.data()+array.size());
-}
-
 void bindGLEIntegrator(py::module_& module) {
     module.def("is_GLEIntegrator", [](py::object object) {
-        return dynamic_cast<GLEIntegrator*>(meanforce::integratorAddress(object)) != nullptr;
+        return dynamic_cast<GLEIntegrator*>(integratorAddress(object)) != nullptr;
     });
     module.def("GLEIntegrator_getTemperature", &GLEIntegrator::getTemperature);
     module.def("GLEIntegrator_setTemperature", [](GLEIntegrator& self, double temperature) {
@@ -66,8 +50,12 @@ void bindGLEIntegrator(py::module_& module) {
         return checkArguments([&] {
             std::vector<double> s;
             self.getAuxiliaryVariables(s);
-            return Array(s.size(), s.data());
+            const auto shape = self.getAuxiliaryShape();
+            return toArray(s, {shape.begin(), shape.end()});
         });
+    });
+    module.def("GLEIntegrator_getAuxiliaryShape", [](const GLEIntegrator& self) {
+        return checkArguments([&] { return self.getAuxiliaryShape(); });
     });
     module.def("GLEIntegrator_setAuxiliaryVariables", [](GLEIntegrator& self, const Array& s) {
         checkArguments([&] { self.setAuxiliaryVariables(toVector(s)); });

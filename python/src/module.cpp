@@ -9,7 +9,6 @@ void bindMomentTensorForce(pybind11::module_& module);
 
 PYBIND11_MODULE(_meanforce, module) {
     module.doc() = "Native half of meanforce: free functions that the Python classes call.";
-    module.attr("openmm_version") = MEANFORCE_OPENMM_VERSION;
     bindGLEIntegrator(module);
     bindExceptions(module);
     bindKernelClass(module);

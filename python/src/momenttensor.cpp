@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include "arrays.h"
 #include "casters.h"
+#include "exceptions.h"
 #include "meanforce/MomentTensorForce.h"
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 namespace pybind11 { namespace detail {
@@ -9,23 +10,12 @@ MEANFORCE_CASTER(MomentTensorForce, Force)
 }}
 
 namespace py = pybind11;
-using meanforce::MomentTensorForce;
-
-using Array = py::array_t<double, py::array::c_style | py::array::forcecast>;
-
-static std::vector<double> toVector(const Array& array) {
-    return std::vector<double>(array.data(), array.data()+array.size());
-}
-
-/** A copy, with the given shape. */
-static Array toArray(const std::vector<double>& values, const std::vector<py::ssize_t>& shape) {
-    return Array(shape, values.data());
-}
+using namespace meanforce;
 
 void bindMomentTensorForce(py::module_& m) {
     using Force = MomentTensorForce;
     m.def("is_MomentTensorForce", [](py::object force) {
-        return dynamic_cast<Force*>(meanforce::forceAddress(force)) != nullptr;
+        return dynamic_cast<Force*>(forceAddress(force)) != nullptr;
     });
     m.def("MomentTensorForce_getNumTypes", &Force::getNumTypes);
     m.def("MomentTensorForce_getCutoff", &Force::getCutoff);
@@ -33,36 +23,46 @@ void bindMomentTensorForce(py::module_& m) {
     m.def("MomentTensorForce_getNumChannels", &Force::getNumChannels);
     m.def("MomentTensorForce_getNumFeatures", &Force::getNumFeatures);
     m.def("MomentTensorForce_setFilters", [](Force& force, double spacing, const Array& coefficients) {
-        force.setFilters(spacing, toVector(coefficients));
+        checkArguments([&] { force.setFilters(spacing, toVector(coefficients)); });
     });
     m.def("MomentTensorForce_getFilters", [](Force& force) {
         return py::make_tuple(force.getFilterSpacing(), toArray(force.getFilterCoefficients(),
                 {force.getNumFilterFunctions(), force.getMaxL()+1, force.getNumChannels()}));
     });
     m.def("MomentTensorForce_setTypeWeights", [](Force& force, const Array& weights) {
-        force.setTypeWeights(toVector(weights));
+        checkArguments([&] { force.setTypeWeights(toVector(weights)); });
     });
     m.def("MomentTensorForce_getTypeWeights", [](Force& force) {
         py::ssize_t numTypes = force.getTypeWeights().empty() ? 0 : force.getNumTypes();
         return toArray(force.getTypeWeights(), {numTypes, force.getNumChannels()});
     });
     m.def("MomentTensorForce_addLayer", [](Force& force, const Array& weights, const Array& biases) {
-        return force.addLayer((int) weights.shape(1), toVector(weights), toVector(biases));
+        return checkArguments([&] { return force.addLayer((int) weights.shape(1), toVector(weights), toVector(biases)); });
     });
     m.def("MomentTensorForce_setLayerParameters", [](Force& force, int index, const Array& weights, const Array& biases) {
-        force.setLayerParameters(index, toVector(weights), toVector(biases));
+        checkArguments([&] { force.setLayerParameters(index, toVector(weights), toVector(biases)); });
     });
     m.def("MomentTensorForce_getNumLayers", &Force::getNumLayers);
     m.def("MomentTensorForce_getLayerParameters", [](Force& force, int index) {
-        py::ssize_t types = force.getNumTypes(), outputs = force.getNumLayerOutputs(index), inputs = force.getNumLayerInputs(index);
-        return py::make_tuple(toArray(force.getLayerWeights(index), {types, outputs, inputs}), toArray(force.getLayerBiases(index), {types, outputs}));
+        return checkArguments([&] {
+            py::ssize_t types = force.getNumTypes(), outputs = force.getNumLayerOutputs(index), inputs = force.getNumLayerInputs(index);
+            return py::make_tuple(toArray(force.getLayerWeights(index), {types, outputs, inputs}), toArray(force.getLayerBiases(index), {types, outputs}));
+        });
     });
-    m.def("MomentTensorForce_setActivation", &Force::setActivation);
+    m.def("MomentTensorForce_setActivation", [](Force& force, const std::string& activation) {
+        checkArguments([&] { force.setActivation(activation); });
+    });
     m.def("MomentTensorForce_getActivation", &Force::getActivation);
-    m.def("MomentTensorForce_addParticle", &Force::addParticle);
+    m.def("MomentTensorForce_addParticle", [](Force& force, int type) {
+        return checkArguments([&] { return force.addParticle(type); });
+    });
     m.def("MomentTensorForce_getNumParticles", &Force::getNumParticles);
-    m.def("MomentTensorForce_getParticleType", &Force::getParticleType);
-    m.def("MomentTensorForce_setParticleType", &Force::setParticleType);
+    m.def("MomentTensorForce_getParticleType", [](const Force& force, int index) {
+        return checkArguments([&] { return force.getParticleType(index); });
+    });
+    m.def("MomentTensorForce_setParticleType", [](Force& force, int index, int type) {
+        checkArguments([&] { force.setParticleType(index, type); });
+    });
     m.def("MomentTensorForce_setUsesPeriodicBoundaryConditions", &Force::setUsesPeriodicBoundaryConditions);
     m.def("MomentTensorForce_updateParametersInContext", &Force::updateParametersInContext, py::call_guard<py::gil_scoped_release>());
 }

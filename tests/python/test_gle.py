@@ -258,13 +258,29 @@ def test_auxiliary_variables_have_units_and_shape(platform: TestPlatform) -> Non
     assert integrator.getBathHeat() == 0 * unit.kilojoule_per_mole
     integrator.step(1)
     assert integrator.getBathHeat().value_in_unit(unit.kilojoule_per_mole) != 0
-    for wrong in (s[:, :, :3], s.ravel()):
-        with pytest.raises(ValueError, match=r"\(particles, 3, 4\), got \("):
+    for wrong in (s[:, :, :3], s.ravel(), s[:5]):
+        with pytest.raises(ValueError, match=r"\(6, 3, 4\), got \("):
             integrator.setAuxiliaryVariables(wrong)
-    with pytest.raises(ValueError, match="expected 72"):
-        integrator.setAuxiliaryVariables(s[:5])
     with pytest.raises(ValueError, match="finite"):
         integrator.setAuxiliaryVariables(np.full_like(s, np.nan))
+
+
+def test_auxiliary_variables_are_those_of_the_context(platform: TestPlatform) -> None:
+    """A kernel that is added later has no variables; without memory there is an empty array for each particle."""
+    integrator = meanforce.GLEIntegrator(300, [[5.0]], 0.002)
+    with pytest.raises(ValueError, match="not bound"):
+        integrator.setAuxiliaryVariables(np.zeros((6, 3, 0)))
+    context = platform.context(oscillators(6, 7.0, 500.0), integrator)
+    context.setPositions(np.zeros((6, 3)))
+    for _ in range(2):
+        empty = integrator.getAuxiliaryVariables()
+        assert empty.shape == (6, 3, 0)
+        integrator.setAuxiliaryVariables(empty)
+        integrator.step(1)
+        integrator.addKernel(DRIFT)
+    assert integrator.getNumModes() == 4
+    context.reinitialize(preserveState=False)
+    assert integrator.getAuxiliaryVariables().shape == (6, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +304,35 @@ def test_bad_arguments(arguments: tuple, message: str) -> None:
         meanforce.GLEIntegrator(*arguments)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("modes", [1, 6, 32])
+def test_one_definition_of_passivity(scale: float, modes: int) -> None:
+    """What MemoryKernel accepts is accepted here, up to the last bit of its tolerance; 2 % beyond both refuse."""
+    rng = np.random.default_rng(modes)
+    rotation = np.linalg.qr(rng.normal(size=(modes + 1, modes + 1)))[0]
+    passive = (rotation[:, 1:] * rng.uniform(0.1, 1, modes)) @ rotation[:, 1:].T
+    skew = rng.normal(size=(modes + 1, modes + 1))
+    base = scale * (passive + skew - skew.T)
+    least = scale * np.outer(rotation[:, 0], rotation[:, 0])
+
+    def drift(dissipation: float) -> np.ndarray:
+        return base + dissipation * np.abs(base).max() / scale * least
+
+    accepted = 0
+    for dissipation in -1e-10 * (1 + np.linspace(-1e-4, 1e-4, 41)):
+        try:
+            kernel = meanforce.MemoryKernel(drift(dissipation))
+        except ValueError:
+            continue
+        assert kernel.is_passive()
+        meanforce.GLEIntegrator(300, kernel, 0.002)
+        accepted += 1
+    assert 0 < accepted < 41
+    for refuse in (meanforce.MemoryKernel, lambda a: meanforce.GLEIntegrator(300, a, 0.002)):
+        with pytest.raises(ValueError, match="negative eigenvalue -"):
+            refuse(drift(-1.02e-10))
+
+
 def test_bad_units() -> None:
     with pytest.raises(TypeError, match="not compatible"):
         meanforce.GLEIntegrator(300 * unit.nanometer, DRIFT, 0.002)
@@ -299,6 +344,35 @@ def test_constraint_of_particle_with_memory() -> None:
     integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
     with pytest.raises(openmm.OpenMMException, match="particles 1 and 2"):
         TestPlatform("Reference").context(system, integrator)
+
+
+@pytest.mark.parametrize("name", ["Reference", "CPU"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_position_is_named(name: str, bad: float) -> None:
+    """OpenMM's own force lets such a particle pass: it is within the cutoff of none."""
+    count, box = 10, 2 * np.eye(3)
+    system, force = openmm.System(), openmm.CustomNonbondedForce("(0.2/r)^8")
+    for i in range(count):
+        system.addParticle(0.0 if i == 3 else 7.0)
+        force.addParticle([])
+    system.setDefaultPeriodicBoxVectors(*box)
+    force.setNonbondedMethod(force.CutoffPeriodic)
+    force.setCutoffDistance(0.5)
+    system.addForce(force)
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    context = TestPlatform(name).context(system, integrator)
+    positions = np.random.default_rng(3).uniform(0, 2, (count, 3))
+    context.setPositions(positions)
+    integrator.step(1)
+    broken = positions.copy()
+    broken[6, 2] = broken[8, 0] = bad
+    context.setPositions(broken)
+    heat = integrator.getBathHeat()
+    with pytest.raises(openmm.OpenMMException, match="GLEIntegrator: the position of particle 6 is NaN or infinite"):
+        integrator.step(1)
+    assert integrator.getBathHeat() == heat
+    context.setPositions(positions)
+    integrator.step(1)
 
 
 def test_truncated_checkpoint() -> None:

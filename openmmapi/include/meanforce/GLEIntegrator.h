@@ -3,6 +3,7 @@
 #include "meanforce/Export.h"
 #include "openmm/Integrator.h"
 #include "openmm/Kernel.h"
+#include <array>
 #include <cstdint>
 #include <iosfwd>
 #include <map>
@@ -109,7 +110,7 @@ public:
     const std::map<int, int>& getParticleKernels() const {
         return particleKernels;
     }
-    /** Get the largest number n of auxiliary variables per degree of freedom of any kernel. */
+    /** Get the largest number n of auxiliary variables per degree of freedom of any kernel added so far. */
     int getNumModes() const;
     /** Get the random number seed set by setRandomNumberSeed(). */
     int getRandomNumberSeed() const {
@@ -130,10 +131,15 @@ public:
     /** Set how auxiliary variables start when a Context is created. */
     void setAuxiliaryInitialization(AuxiliaryInitialization initialization);
     /**
+     * Get the shape of the auxiliary variables of the Context: the number of particles, 3 directions, and the number of modes,
+     * which is getNumModes() at the time when the Context was created.
+     */
+    std::array<int, 3> getAuxiliaryShape() const;
+    /**
      * Get the auxiliary variables s of the Context, in sqrt(kJ/mol).
      *
-     * @param[out] s   element (3*particle+direction)*getNumModes()+mode, in the order of the System's particles; zero for the
-     *                 modes that a particle's kernel does not have
+     * @param[out] s   element (3*particle+direction)*modes+mode, see getAuxiliaryShape(), in the order of the System's particles;
+     *                 zero for the modes that a particle's kernel does not have
      */
     void getAuxiliaryVariables(std::vector<double>& s) const;
     /**

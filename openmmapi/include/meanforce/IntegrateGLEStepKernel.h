@@ -25,6 +25,12 @@ public:
     /** Prepare for integrating the System.  The integrator has already checked that the two fit together. */
     virtual void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) = 0;
     /**
+     * Invoked before the forces of a step are computed.  Throws if the position of a particle is not finite, on platforms where
+     * the positions are at hand; on the others OpenMM looks for NaN from time to time.
+     */
+    virtual void checkPositions(OpenMM::ContextImpl& context) const {
+    }
+    /**
      * Take one step, given forces at the current positions.
      *
      * @param seed        the seed of RandomStream::GLENoise

@@ -29,7 +29,8 @@ namespace meanforce {
  * no energy and feels no force.
  *
  * Lengths are in nm, energies in kJ/mol.  An evaluation throws an exception if the position of a particle that takes part
- * is not finite, or if the periodic box has become smaller than twice the cutoff.
+ * is not finite or too far from the origin (1e18 nm on GPUs, 1e8 widths of a periodic box on the CPU platform), or if the
+ * periodic box has become smaller than twice the cutoff.
  *
  * Same family as moment tensor potentials (doi:10.1137/15M1054183) and the atomic cluster expansion
  * (doi:10.1103/PhysRevB.99.014104).

@@ -159,7 +159,6 @@ void NeighborList::build() {
     findKernel->execute(numAtoms);
     sortKernel->execute(numAtoms*capacity);
     // Copied while the kernels that follow run.
-    results = (int*) cc.getPinnedBuffer();
     flags.download(results, false);
     event->enqueue();
 }

@@ -55,7 +55,8 @@ private:
     std::function<void (int)> positionError;
     bool compiled = false;
     int capacity, maxCells, scanSize, sortBox;
-    int* results = nullptr;
+    // Not OpenMM's pinned buffer: other forces' threads may use that before finish() reads the results.
+    int results[2];
     OpenMM::ArrayInterface* types = nullptr;
     OpenMM::ComputeArray cellCount, cellStart, cellBeads, cellOfBead, placeInCell, rowCount, unsortedRows, rows, rowDeltas, flags;
     OpenMM::ComputeKernel assignKernel, startsKernel, fillKernel, findKernel, sortKernel;

@@ -8,6 +8,7 @@
 #include "openmm/reference/ReferencePlatform.h"
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace OpenMM;
 using namespace std;
@@ -371,7 +372,7 @@ double CpuCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includ
     const Vec3* box = data.periodicBoxVectors;
     if (periodic)
         MomentTensorForceImpl::checkBox(box, cutoff);
-    gatherPositions(*data.positions);
+    gatherPositions(*data.positions, box);
     list->update(positions, box, parallel);
     const int numBeads = (int) particles.size();
     // Rows start at whole vectors.
@@ -402,11 +403,17 @@ double CpuCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includ
     return energy;
 }
 
-void CpuCalcMomentTensorForceKernel::gatherPositions(const vector<Vec3>& all) {
+void CpuCalcMomentTensorForceKernel::gatherPositions(const vector<Vec3>& all, const Vec3* box) {
+    double largest = numeric_limits<double>::max();
+    if (periodic)
+        largest = CpuNeighborList::MaxImage*min({box[0][0], box[1][1], box[2][2]});
     int bad = -1;
     for (size_t bead = 0; bead < particles.size(); bead++) {
         positions[bead] = all[particles[bead]];
-        if (!isfinite(positions[bead].dot(Vec3(1, 1, 1))) && (bad == -1 || particles[bead] < bad))
+        bool good = true;
+        for (int k = 0; k < 3; k++)
+            good &= (fabs(positions[bead][k]) <= largest);    // false for NaN
+        if (!good && (bad == -1 || particles[bead] < bad))
             bad = particles[bead];
     }
     if (bad != -1)

@@ -65,7 +65,7 @@ private:
         }
     };
     void loadParameters(const MomentTensorForce& force);
-    void gatherPositions(const std::vector<OpenMM::Vec3>& positions);
+    void gatherPositions(const std::vector<OpenMM::Vec3>& all, const OpenMM::Vec3* box);
     void findRow(int bead, const OpenMM::Vec3* boxVectors);
     CpuRow getRow(int bead) const;
     CpuChannels getChannels() const;

@@ -59,6 +59,8 @@ void CpuNeighborList::sortIntoCells(const vector<Vec3>& positions) {
     wrapped = positions;
     image.assign(3*numBeads, 0);
     vector<Vec3> fraction(numBeads);
+    // More cells than beads would only take memory, and in a nearly empty box any amount of it.
+    double most = 1+2*floor(cbrt(numBeads));
     if (periodic) {
         // The perpendicular width of the box along each direction bounds how many cells of size `range` fit.
         double volume = box[0][0]*box[1][1]*box[2][2];
@@ -66,7 +68,7 @@ void CpuNeighborList::sortIntoCells(const vector<Vec3>& positions) {
             Vec3 face = box[(k+1)%3].cross(box[(k+2)%3]);
             double width = volume/sqrt(face.dot(face));
             range = min(range, width);
-            numCells[k] = max(1, (int) (width/range));
+            numCells[k] = (int) max(1.0, min(most, floor(width/range)));
         }
         for (int i = 0; i < numBeads; i++) {
             // OpenMM's boxes are lower triangular.
@@ -89,10 +91,9 @@ void CpuNeighborList::sortIntoCells(const vector<Vec3>& positions) {
                 low[k] = min(low[k], x[k]);
                 high[k] = max(high[k], x[k]);
             }
-        int most = 1+2*(int) cbrt(numBeads);
         for (int k = 0; k < 3; k++) {
             double extent = high[k]-low[k];
-            numCells[k] = (int) max(1.0, min((double) most, floor(extent/range)));
+            numCells[k] = (int) max(1.0, min(most, floor(extent/range)));
             for (int i = 0; i < numBeads; i++)
                 fraction[i][k] = (extent > 0 ? (positions[i][k]-low[k])/extent : 0.0);
         }

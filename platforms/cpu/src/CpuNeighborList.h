@@ -22,20 +22,18 @@ public:
     };
     CpuNeighborList(double cutoff, double skin, bool periodic) : cutoff(cutoff), skin(skin), periodic(periodic) {
     }
-    /** Make the list valid for these positions and box.  Positions must be finite. */
+    /**
+     * A larger coordinate than this many times the box's shortest width is too large for a periodic list: the images of two
+     * beads, and their difference, must fit into an int.
+     */
+    static constexpr double MaxImage = 1e8;
+    /** Make the list valid for these positions and box.  Positions must be finite, and within MaxImage if it is periodic. */
     void update(const std::vector<OpenMM::Vec3>& positions, const OpenMM::Vec3* boxVectors, CpuParallel& parallel);
     const Neighbor* begin(int bead) const {
         return neighbors.data()+rowStart[bead];
     }
     const Neighbor* end(int bead) const {
         return neighbors.data()+rowStart[bead+1];
-    }
-    /** The index of the first neighbor of a bead among those of all beads. */
-    int getRowStart(int bead) const {
-        return rowStart[bead];
-    }
-    int getNumNeighbors() const {
-        return (int) neighbors.size();
     }
 private:
     bool isValid(const std::vector<OpenMM::Vec3>& positions, const OpenMM::Vec3* boxVectors) const;

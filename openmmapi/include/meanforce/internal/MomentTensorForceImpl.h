@@ -31,7 +31,7 @@ public:
     const OpenMM::KernelImpl& getKernelImpl() const override;
     /** Throws if a periodic force with this cutoff would meet more than one image of a neighbour. */
     static void checkBox(const OpenMM::Vec3* boxVectors, double cutoff);
-    /** The exception for a particle whose position is NaN or infinite. */
+    /** The exception for a particle whose position is NaN, infinite or too far away to be computed with. */
     static OpenMM::OpenMMException positionError(int particle);
 private:
     std::vector<std::pair<std::string, std::string> > describeShape() const;
