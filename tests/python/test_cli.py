@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import openmm
 import pytest
 from rich.console import Console
@@ -155,9 +156,22 @@ def test_values_are_rounded_to_their_error():
     assert format_value(measured(2.5341, 0.0312)) == "2.534(31)"
     assert format_value(measured(15.2, 1.6)) == "15.2(1.6)"
     assert format_value(measured(0.27552, 0.00076)) == "0.27552(76)"
+    assert format_value(measured(1.0, 0.996)) == "1.0(1.0)"
+    assert format_value(measured(1.0, 0.994)) == "1.00(99)"
+    assert format_value(measured(1.0, 0.0996)) == "1.00(10)"
+    assert format_value(measured(23.4, 9.96)) == "23(10)"
+    assert format_value(measured(1234.0, 150.0)) == "1234(150)"
     assert format_value(measured(0.25)) == "0.25"
+    assert format_value(measured(0.25, 0.0)) == "0.25"
     assert format_value(None) == ""
-    assert json.loads(json.dumps(measured(1.0, float("nan")))) == {"value": 1.0, "standard_error": None}
+    assert format_value(measured(float("nan"), 0.1)) == ""
+
+
+def test_values_that_are_not_finite_are_null_in_json():
+    for number in (float("nan"), float("inf"), -float("inf"), np.float32("nan")):
+        assert json.loads(json.dumps(measured(1.0, number), allow_nan=False)) == {"value": 1.0, "standard_error": None}
+        assert json.loads(json.dumps(measured(number, 1.0), allow_nan=False)) == {"value": None, "standard_error": None}
+    assert json.dumps(measured(np.float32(2.0), np.float64(0.5)), allow_nan=False)
 
 
 def test_report_is_self_contained():
