@@ -54,6 +54,26 @@ def platforms() -> list[str]:
     return list(_loaded)
 
 
+def platform_works(name: str, precision: str = "") -> bool:
+    """Return whether OpenMM alone can use a platform: its library may be there without the device.
+
+    Parameters
+    ----------
+    name : str
+        Name of an OpenMM platform.
+    precision : str
+        ``"single"``, ``"mixed"`` or ``"double"``, which not every GPU has; empty for the platform's default.
+    """
+    system = openmm.System()
+    system.addParticle(1.0)
+    properties = {"Precision": precision} if precision else {}
+    try:
+        openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(name), properties)
+    except openmm.OpenMMException:
+        return False
+    return True
+
+
 def plugin_failures() -> dict[str, str]:
     """Return, for each platform that OpenMM has but whose plugin did not load, the loader's message."""
     return dict(_failures)

@@ -25,25 +25,36 @@ errors = Console(stderr=True)
 P = ParamSpec("P")
 
 
-def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn Ctrl-C and the errors that a user can cause into one line and an exit status."""
+def guarded(after_stop: str = "") -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Turn Ctrl-C and the errors that a user can cause into one line and an exit status.
 
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt:
-            console.print("[yellow]Stopped.[/yellow] The same command goes on from the last finished stage.")
-            raise typer.Exit(130) from None
-        except (ValueError, TypeError, OSError, ImportError, openmm.OpenMMException) as error:
-            errors.print(f"[red]meanforce:[/red] {escape(str(error))}", highlight=False)
-            raise typer.Exit(2) from None
+    Other exceptions are mistakes of ours and show their traceback.
 
-    return run
+    Parameters
+    ----------
+    after_stop : str
+        What Ctrl-C adds to "Stopped."
+    """
+
+    def guard(command: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                command(*args, **kwargs)
+            except KeyboardInterrupt:
+                console.print(f"[yellow]Stopped.[/yellow] {after_stop}".rstrip())
+                raise typer.Exit(130) from None
+            except (ValueError, OSError, ImportError, openmm.OpenMMException) as error:
+                errors.print(f"[red]meanforce:[/red] {escape(str(error))}", highlight=False)
+                raise typer.Exit(2) from None
+
+        return run
+
+    return guard
 
 
 @app.command()
-@guarded
+@guarded()
 def check() -> None:
     """Print versions and platforms, and compare each platform with Reference on a small system."""
     from .selfcheck import run_checks
@@ -53,13 +64,13 @@ def check() -> None:
 
 
 @demo.command()
-@guarded
+@guarded(after_stop="The same command goes on from the last finished stage.")
 def water(
     output: Annotated[Path, typer.Option(help="Folder for results; a stopped run in it goes on where it was.")] = Path(
         "meanforce-demo"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Less data: minutes instead of a quarter of an hour.")] = False,
-    molecules: Annotated[int, typer.Option(help="Number of SPC/E water molecules.", min=100)] = 256,
+    molecules: Annotated[int, typer.Option(help="Number of SPC/E water molecules.", min=216)] = 256,
     seed: Annotated[int, typer.Option(help="Seed of every random stream of the run.", min=1)] = 1,
     platform: Annotated[str, typer.Option(help="OpenMM platform: CPU, OpenCL, CUDA, HIP, Reference or auto.")] = "auto",
 ) -> None:

@@ -15,9 +15,11 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
+import openmm
 from openmm import unit
 
 from ._version import __version__
+from .gle import GLEIntegrator
 from .mapping import Mapping
 from .modelfile import BeadType
 
@@ -26,8 +28,18 @@ QUANTITIES = {"position": "nm", "velocity": "nm ps-1", "force": "kJ mol-1 nm-1",
 FRAMES_PER_CHUNK = 32
 """Frames collected in memory before they are written and flushed; also the chunk length of the file."""
 
-HALF_STEP_EARLY = frozenset({"VerletIntegrator", "LangevinIntegrator", "LangevinMiddleIntegrator", "GLEIntegrator"})
-"""Integrators of leapfrog type: with positions at time t they hold velocities at t - h/2."""
+HALF_STEP_EARLY = (
+    openmm.VerletIntegrator,
+    openmm.LangevinIntegrator,
+    openmm.LangevinMiddleIntegrator,
+    openmm.NoseHooverIntegrator,
+    openmm.DPDIntegrator,
+)
+"""OpenMM's integrators of leapfrog type with a fixed step h: with positions at time t they hold velocities at t - h/2.
+
+GLEIntegrator is another. Of integrators whose steps vary or are made of others (VariableVerlet, VariableLangevin,
+Custom, Compound) nothing is assumed.
+"""
 
 
 class CGReporter:
@@ -198,10 +210,12 @@ class CGReporter:
             beads[f"{name}/value"].resize(keep, axis=0)
         beads["box"].attrs["boundary"] = ["periodic" if self._periodic(simulation) else "none"] * 3
         if "velocity" in self._recorded:
-            integrator = simulation.integrator
-            early = type(integrator).__name__ in HALF_STEP_EARLY
-            step = integrator.getStepSize().value_in_unit(unit.picosecond)
-            beads["velocity"].attrs["velocity_time_offset"] = -0.5 * step if early else 0.0
+            attributes = beads["velocity"].attrs
+            offset = _velocity_time_offset(simulation.integrator)
+            if offset is not None:
+                attributes["velocity_time_offset"] = offset
+            elif "velocity_time_offset" in attributes:  # of the run that is continued
+                del attributes["velocity_time_offset"]
 
 
 @dataclass(frozen=True)
@@ -277,6 +291,12 @@ class Trajectory:
     path
         The file, as written by `CGReporter`.
 
+    Attributes
+    ----------
+    velocity_time_offset : float or None
+        Time of the velocities minus time of the positions of the same frame, in ps: -h/2 for integrators of leapfrog
+        type with a fixed step h, None where it is not known (other integrators) or no velocities were recorded.
+
     Raises
     ------
     FileNotFoundError
@@ -306,9 +326,8 @@ class Trajectory:
         self.masses: np.ndarray = beads["mass"][:]
         self.types: np.ndarray = beads["species"][:]
         self.bead_types = _read_bead_types(self._file)
-        self.velocity_time_offset = (
-            0.0 if self.velocities is None else float(beads["velocity"].attrs.get("velocity_time_offset", 0.0))
-        )
+        offset = None if self.velocities is None else beads["velocity"].attrs.get("velocity_time_offset")
+        self.velocity_time_offset = None if offset is None else float(offset)
         for name in ("positions", "velocities", "forces"):
             _require_finite(getattr(self, name), f"{name} of {self.path}")
 
@@ -353,6 +372,13 @@ class Trajectory:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _velocity_time_offset(integrator: openmm.Integrator) -> float | None:
+    """Return the time of an integrator's velocities minus that of its positions, in ps; None if it is not known."""
+    if isinstance(integrator, HALF_STEP_EARLY) or GLEIntegrator.isinstance(integrator):
+        return -0.5 * float(integrator.getStepSize().value_in_unit(unit.picosecond))
+    return None
 
 
 def _open_to_append(path: str | Path) -> h5py.File:

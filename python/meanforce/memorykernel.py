@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
 import zipfile
@@ -387,29 +389,34 @@ class MemoryKernel:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file holds no kernel, is truncated, or was written in a newer version of the format.
+            If the file holds no kernel, is truncated or damaged, or was written in a newer version of the format.
         """
+        where = f"'{os.fspath(path)}'"
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"there is no kernel file '{os.fspath(path)}'")
-        if not zipfile.is_zipfile(path):
-            with open(path, "rb") as file:
-                return cls._from_text(file.read().decode("utf-8", errors="replace"), f"'{os.fspath(path)}'")
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/extra/kernel.json")]
-            if not names:
-                raise ValueError(f"'{os.fspath(path)}' carries no memory kernel (no extra file kernel.json)")
-            return cls._from_text(archive.read(names[0]).decode("utf-8", errors="replace"), f"'{os.fspath(path)}'")
+            raise FileNotFoundError(f"there is no kernel file {where}")
+        with open(path, "rb") as file:
+            content = file.read()
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            try:
+                with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                    members = [archive.read(name) for name in archive.namelist() if name.endswith("/extra/kernel.json")]
+            except Exception as error:  # of a damaged archive zipfile says so in six types of exception
+                raise ValueError(f"{where} is truncated or damaged: {error}") from None
+            if not members:
+                raise ValueError(f"{where} carries no memory kernel (no extra file kernel.json)")
+            content = members[0]
+        return cls._from_text(content.decode("utf-8", errors="replace"), where)
 
     @classmethod
     def _from_text(cls, text: str, where: str) -> MemoryKernel:
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise ValueError(f"{where} is not a memory kernel, or is truncated: {error}") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f"{where} is not a memory kernel: its format must be '{FORMAT}'")
         version = data.get("version")
-        if not isinstance(version, int) or version < 1:
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise ValueError(f"{where} has the format version {version!r}; it must be a whole number >= 1")
         if version > VERSION:
             raise ValueError(
@@ -417,7 +424,16 @@ class MemoryKernel:
             )
         if data.get("units") != {"drift": "1/ps"} or "drift" not in data:
             raise ValueError(f"{where} must hold `drift` with the unit 1/ps, got units {data.get('units')!r}")
-        return cls(data["drift"])
+        drift = data["drift"]
+        if not isinstance(drift, list) or not all(isinstance(row, list) and len(row) == len(drift) for row in drift):
+            raise ValueError(f"`drift` in {where} must be a square matrix, a list of n+1 lists of n+1 numbers")
+        for value in itertools.chain.from_iterable(drift):
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"`drift` in {where} must consist of numbers, got {value!r}")
+        try:
+            return cls(drift)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{where} holds no memory kernel that can be used: {error}") from None
 
     # ---------------------------------------------------------------------------------------------- Python
 

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -32,6 +33,9 @@ VERSION = 1
 UNITS = {"length": "nm", "energy": "kJ/mol", "mass": "dalton", "temperature": "K"}
 #: Largest difference between the two halves: of the energy, and of a force over the root mean square of the forces.
 TOLERANCE = 1e-9
+#: What the hidden layers of a moment-tensor network may apply, and the largest degree of its moments.
+ACTIVATIONS = ("tanh", "silu")
+MAX_L = 4
 
 _DESCRIPTION = "meanforce.json"
 _PARAMETERS = "parameters.safetensors"
@@ -129,8 +133,8 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
     FileNotFoundError
         If there is no such file.
     ModelFileError
-        If the file is not a model file, is truncated, was written by a newer format version, lacks a parameter, has one
-        of the wrong shape, or was altered after it was written.
+        If the file is not a model file, is truncated, was written by a newer format version, describes something that
+        can't be, lacks a parameter, has one of the wrong shape, or was altered after it was written.
     """
     where = f"'{os.fspath(path)}'"
     if not os.path.isfile(path):
@@ -160,17 +164,12 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
             _check_hash(where, "TorchScript half", recorded["torchscript"], _sha256_of_members(torchscript))
         tensors = safetensors.numpy.load(extra[_PARAMETERS])
         num_types = _count(description, "num_types", where)
-        components = [
-            _component(entry, f"components.{i}.", tensors, num_types, where)
-            for i, entry in enumerate(description["components"])
-        ]
+        components = _components(description["components"], tensors, num_types, where)
         bead_types = _bead_types(description["bead_types"], num_types, where)
     except SafetensorError as error:
         raise ModelFileError(f"{where} has unreadable parameters: {error}") from None
     except (KeyError, TypeError) as error:
         raise ModelFileError(f"the description in {where} is incomplete: {error!r}") from None
-    if not components:
-        raise ModelFileError(f"{where} describes a model without components")
     return ModelFile(
         num_types=num_types,
         cutoff=max(component.cutoff for component in components),
@@ -363,11 +362,20 @@ def _check_hash(where: str, part: str, recorded: str | None, found: str) -> None
         )
 
 
-def _count(entry: dict[str, Any], name: str, where: str, least: int = 1) -> int:
-    value = entry[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ModelFileError(f"{name} in {where} must be a whole number >= {least}, got {value!r}")
-    return value
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _count(entry: dict[str, Any], name: str, where: str, least: int = 1, most: float = math.inf) -> int:
+    value = entry.get(name)
+    if not _is_whole(value) or not least <= value <= most:
+        rule = f">= {least}" if most == math.inf else f"from {least} to {most}"
+        raise ModelFileError(f"{name} in {where} must be a whole number {rule}, got {value!r}")
+    return int(value)
 
 
 def _bead_types(table: Any, num_types: int, where: str) -> list[BeadType] | None:
@@ -377,25 +385,38 @@ def _bead_types(table: Any, num_types: int, where: str) -> list[BeadType] | None
         raise ModelFileError(f"bead_types in {where} must be a list of {num_types} types, got {table!r}")
     types = []
     for row in table:
+        if (
+            not isinstance(row, dict)
+            or not all(isinstance(row.get(key), str) for key in ("name", "residue"))
+            or "mass" not in row
+        ):
+            raise ModelFileError(
+                f"a bead type in {where} must have a name and a residue, two strings, and a mass, got {row!r}"
+            )
         mass = row["mass"]
-        if mass is not None and not (isinstance(mass, int | float) and mass >= 0 and math.isfinite(mass)):
+        if mass is not None and not (_is_finite(mass) and mass >= 0):
             raise ModelFileError(f"the mass of bead type '{row['name']}' in {where} must be >= 0 dalton, got {mass!r}")
-        types.append(BeadType(str(row["name"]), str(row["residue"]), None if mass is None else float(mass)))
+        types.append(BeadType(row["name"], row["residue"], None if mass is None else float(mass)))
     return types
+
+
+def _components(entries: Any, tensors: dict[str, np.ndarray], num_types: int, where: str) -> list[Component]:
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise ModelFileError(f"components in {where} must be a list of one or more objects, got {entries!r}")
+    return [_component(entry, f"components.{i}.", tensors, num_types, where) for i, entry in enumerate(entries)]
 
 
 def _component(
     entry: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray], num_types: int, where: str
 ) -> Component:
-    kind = entry["kind"]
-    shapes = _SHAPES.get(kind)
-    if shapes is None:
+    kind = entry.get("kind")
+    if not isinstance(kind, str) or kind not in _SHAPES:
         raise ModelFileError(f"{where} has a component of kind {kind!r}; known kinds: {', '.join(_SHAPES)}")
-    cutoff = entry["cutoff"]
-    if not isinstance(cutoff, int | float) or not 0 < cutoff < math.inf:
+    cutoff = entry.get("cutoff")
+    if not (_is_finite(cutoff) and cutoff > 0):
         raise ModelFileError(f"the cutoff of a {kind} in {where} must be a positive length in nm, got {cutoff!r}")
     parameters = {}
-    for name, shape in shapes(entry, num_types, where).items():
+    for name, shape in _SHAPES[kind](entry, num_types, where).items():
         values = tensors.get(prefix + name)
         if values is None:
             raise ModelFileError(f"{where} lacks the parameter {prefix}{name}")
@@ -415,12 +436,17 @@ def _pair_spline_shapes(entry: dict[str, Any], num_types: int, where: str) -> di
 
 
 def _moment_tensor_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
-    degrees, channels = _count(entry, "max_l", where, 0) + 1, _count(entry, "channels", where)
+    degrees, channels = _count(entry, "max_l", where, 0, MAX_L) + 1, _count(entry, "channels", where)
+    hidden, activation = entry.get("hidden"), entry.get("activation")
+    if not isinstance(hidden, list) or not all(_is_whole(width) and width >= 1 for width in hidden):
+        raise ModelFileError(f"hidden in {where} must be a list of whole numbers >= 1, got {hidden!r}")
+    if activation not in ACTIVATIONS:
+        raise ModelFileError(f"activation in {where} must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     shapes: dict[str, tuple[int, ...]] = {
         "filters": (_count(entry, "radial_functions", where, 4), degrees, channels),
         "type_weights": (num_types, channels),
     }
-    widths = [(degrees + 1) * channels, *entry["hidden"], 1]
+    widths = [(degrees + 1) * channels, *hidden, 1]
     for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         shapes[f"layers.{layer}.weight"] = (num_types, outputs, inputs)
         shapes[f"layers.{layer}.bias"] = (num_types, outputs)

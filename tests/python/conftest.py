@@ -11,6 +11,7 @@ import openmm
 import pytest
 
 import meanforce
+from meanforce._plugins import platform_works
 
 GPU_PLATFORMS = ("CUDA", "HIP")
 
@@ -47,17 +48,9 @@ ALL_PLATFORMS = [
 
 
 @functools.cache
-def is_usable(name: str) -> bool:
-    """Return whether the platform has our plugin, and OpenMM alone can create a Context on it."""
-    if name not in meanforce.platforms():
-        return False
-    system = openmm.System()
-    system.addParticle(1.0)
-    try:
-        TestPlatform(name).context(system, openmm.VerletIntegrator(0.001))
-    except openmm.OpenMMException:  # the library is installed, the device is not
-        return False
-    return True
+def is_usable(platform: TestPlatform) -> bool:
+    """Return whether the platform has our plugin, and OpenMM alone can create a Context on it at that precision."""
+    return platform.name in meanforce.platforms() and platform_works(platform.name, platform.precision)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,7 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `platform` once per platform and precision of this machine."""
     if "platform" not in metafunc.fixturenames:
         return
-    present = [p for p in ALL_PLATFORMS if is_usable(p.name)]
+    present = [p for p in ALL_PLATFORMS if is_usable(p)]
     if metafunc.config.getoption("--require-gpu") and not any(p.name in GPU_PLATFORMS for p in present):
         present += [p for p in ALL_PLATFORMS if p.name == "CUDA"]
     marks = {name: [pytest.mark.gpu] for name in GPU_PLATFORMS}

@@ -11,6 +11,7 @@ import openmm
 import pytest
 from openmm import app, unit
 
+import meanforce
 from meanforce.data import CGReporter, Frames, Trajectory
 from meanforce.mapping import Mapping
 
@@ -97,6 +98,73 @@ def test_file_is_h5md(tmp_path):
         for name in units:
             assert beads[f"{name}/step"].shape == beads[f"{name}/time"].shape == (2,)
         assert list(beads["box"].attrs["boundary"]) == ["periodic"] * 3
+
+
+def make_integrators() -> dict[str, openmm.Integrator]:
+    """Return integrators without friction, so that on a harmonic bond all that is left is where velocities are."""
+    gle = meanforce.GLEIntegrator(300, [[0.0]], STEP)
+    compound = openmm.CompoundIntegrator()
+    compound.addIntegrator(openmm.VerletIntegrator(STEP))
+    return {
+        "Verlet": openmm.VerletIntegrator(STEP),
+        "Langevin": openmm.LangevinIntegrator(300, 0.0, STEP),
+        "LangevinMiddle": openmm.LangevinMiddleIntegrator(300, 0.0, STEP),
+        "NoseHoover": openmm.NoseHooverIntegrator(300, 1e-9, STEP),
+        "DPD": openmm.DPDIntegrator(300, 0.0, 1.0, STEP),
+        "GLE": gle,
+        "generic GLE": openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(gle)),
+        "VariableVerlet": openmm.VariableVerletIntegrator(1e-4),
+        "VariableLangevin": openmm.VariableLangevinIntegrator(300, 1.0, 1e-4),
+        "Brownian": openmm.BrownianIntegrator(300, 1.0, STEP),
+        "Custom": openmm.CustomIntegrator(STEP),
+        "Compound": compound,
+    }
+
+
+UNKNOWN = ("VariableVerlet", "VariableLangevin", "Brownian", "Custom", "Compound")
+
+
+def make_oscillator(integrator: openmm.Integrator) -> tuple[app.Simulation, Mapping]:
+    beads = Mapping([[0], [1]], [18.0] * 2, ["W"] * 2, ["HOH"] * 2)
+    system = openmm.System()
+    for _ in range(2):
+        system.addParticle(18.0)
+    bond = openmm.HarmonicBondForce()
+    bond.addBond(0, 1, 1.0, 2e4)
+    system.addForce(bond)
+    reference = openmm.Platform.getPlatformByName("Reference")
+    simulation = app.Simulation(beads.topology(), system, integrator, reference)
+    simulation.context.setPositions([[0, 0, 0], [1.2, 0, 0]])
+    return simulation, beads
+
+
+@pytest.mark.parametrize("name", make_integrators())
+def test_velocity_time_offset_is_what_the_integrator_does(tmp_path, name):
+    simulation, beads = make_oscillator(make_integrators()[name])
+    with CGReporter(tmp_path / "cg.h5", 1, beads) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    with Trajectory(tmp_path / "cg.h5") as trajectory:
+        x, v = trajectory.positions[:].astype(float), trajectory.velocities[:].astype(float)
+        offset = trajectory.velocity_time_offset
+    if name in UNKNOWN:
+        assert offset is None
+        return
+    assert offset == pytest.approx(-STEP / 2)
+    # Velocities of the half step are differences of positions; those of the whole step, central ones, are far from it.
+    np.testing.assert_allclose(v[1:-1], (x[1:-1] - x[:-2]) / STEP, atol=2e-3)
+    assert np.abs(v[1:-1] - (x[2:] - x[:-2]) / (2 * STEP)).max() > 0.05
+
+
+def test_an_offset_of_the_run_before_is_not_kept(tmp_path):
+    path = tmp_path / "cg.h5"
+    for name in ("Verlet", "VariableVerlet"):
+        simulation, beads = make_oscillator(make_integrators()[name])
+        with CGReporter(path, 1, beads, append=True) as reporter:
+            simulation.reporters.append(reporter)
+            simulation.step(2)
+    with Trajectory(path) as trajectory:
+        assert trajectory.velocity_time_offset is None
 
 
 def test_append_drops_frames_after_the_restart(tmp_path):

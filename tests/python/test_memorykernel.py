@@ -191,16 +191,46 @@ def test_bad_files_give_one_clear_error(tmp_path):
         (json.dumps(json.loads(text) | {"version": 99}), "version 99, .* upgrade meanforce"),
         (json.dumps(json.loads(text) | {"version": "x"}), "version 'x'"),
         (json.dumps(json.loads(text) | {"units": {"drift": "1/fs"}}), "1/fs"),
+        (json.dumps(json.loads(text) | {"version": True}), "version True"),
         (json.dumps(json.loads(text) | {"drift": [[1.0, 2.0]]}), "square"),
+        (json.dumps(json.loads(text) | {"drift": {"0": [1.0]}}), "square"),
+        (json.dumps(json.loads(text) | {"drift": [[1.0, 0.0], [0.0]]}), "square"),
+        (json.dumps(json.loads(text) | {"drift": []}), "shape"),
+        (json.dumps(json.loads(text) | {"drift": [["1.0"]]}), "must consist of numbers, got '1.0'"),
+        (json.dumps(json.loads(text) | {"drift": [[[1.0]]]}), r"must consist of numbers, got \[1.0\]"),
+        (json.dumps(json.loads(text) | {"drift": [[float("nan")]]}), "finite"),
+        (json.dumps(json.loads(text) | {"drift": [[10**400]]}), "holds no memory kernel that can be used"),
+        (json.dumps(json.loads(text) | {"drift": [[-1.0]]}), "passive"),
     ]:
         path = tmp_path / "bad.json"
         path.write_text(content)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as error:
             MemoryKernel.load(path)
+        assert "bad.json" in str(error.value)
     with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
         archive.writestr("model/extra/meanforce.json", "{}")
     with pytest.raises(ValueError, match="carries no memory kernel"):
         MemoryKernel.load(tmp_path / "model.pt")
+
+
+def test_damaged_archives_give_one_clear_error(tmp_path):
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/extra/kernel.json", composite().to_json())
+    content = path.read_bytes()
+    directory = content.index(b"PK\x01\x02")
+    for place in (0, 40, 100, directory, len(content) - 10):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x7F
+        path.write_bytes(damaged)
+        with pytest.raises(
+            ValueError, match=r"model\.pt' is (not a memory kernel, or is truncated|truncated or damaged)"
+        ):
+            MemoryKernel.load(path)
+    for end in (len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match=r"model\.pt.* truncated"):
+            MemoryKernel.load(path)
 
 
 def test_kernels_are_values():

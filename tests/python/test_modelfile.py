@@ -322,6 +322,92 @@ def test_a_new_kind_of_component_is_refused(tmp_path):
         modelfile.read(path)
 
 
+WRONG_COMPONENTS = [
+    (1, "activation", None, "activation in .* must be one of tanh, silu, got None"),
+    (1, "activation", "relu", "activation in .* must be one of tanh, silu, got 'relu'"),
+    (1, "activation", ["tanh"], "must be one of tanh, silu"),
+    (1, "max_l", 5, "max_l in .* must be a whole number from 0 to 4, got 5"),
+    (1, "max_l", -1, "max_l in .* got -1"),
+    (1, "max_l", True, "max_l in .* got True"),
+    (1, "hidden", None, "hidden in .* must be a list of whole numbers >= 1, got None"),
+    (1, "hidden", [6, 0], r"hidden in .* got \[6, 0\]"),
+    (1, "hidden", [6.0, 5], r"hidden in .* got \[6.0, 5\]"),
+    (1, "hidden", "65", "hidden in .* got '65'"),
+    (1, "channels", 0, "channels in .* must be a whole number >= 1, got 0"),
+    (1, "channels", 3.0, "channels in .* got 3.0"),
+    (1, "radial_functions", -4, "radial_functions in .* must be a whole number >= 4, got -4"),
+    (0, "functions", None, "functions in .* must be a whole number >= 4, got None"),
+    (0, "cutoff", 0, "cutoff of a pair-spline in .* must be a positive length in nm, got 0"),
+    (0, "cutoff", -0.4, "cutoff of a pair-spline in .* got -0.4"),
+    (0, "cutoff", float("inf"), "cutoff of a pair-spline in .* got inf"),
+    (1, "cutoff", float("nan"), "cutoff of a moment-tensor in .* got nan"),
+    (1, "cutoff", "0.45", "cutoff of a moment-tensor in .* got '0.45'"),
+    (1, "cutoff", True, "cutoff of a moment-tensor in .* got True"),
+    (1, "cutoff", 10**400, "cutoff of a moment-tensor in .* must be a positive length"),
+    (0, "kind", ["pair-spline"], "known kinds: pair-spline, moment-tensor"),
+]
+
+
+def write_native(path, change):
+    """Write a native file whose hashes fit, as a faulty writer would."""
+    description, tensors = modelfile.describe(make_model())
+    change(description, tensors)
+    path.write_bytes(modelfile.add_native_half(b"", description, tensors))
+    return path
+
+
+@pytest.mark.parametrize(("component", "field", "value", "message"), WRONG_COMPONENTS)
+@pytest.mark.parametrize("drop", [False, True])
+def test_impossible_components_are_refused(tmp_path, component, field, value, message, drop):
+    def change(description, tensors):
+        entry = description["components"][component]
+        if drop:
+            del entry[field]
+        else:
+            entry[field] = value
+
+    path = write_native(tmp_path / "odd.pt", change)
+    with pytest.raises(ModelFileError, match=f"{field}|known kinds" if drop else message) as error:
+        modelfile.read(path)
+    assert "odd.pt" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["A", "B"], "must have a name and a residue, two strings, and a mass, got 'A'"),
+        ([{"name": 1, "residue": "", "mass": None}] * 2, "two strings, and a mass, got .*'name': 1"),
+        ([{"name": "A", "residue": None, "mass": None}] * 2, "two strings"),
+        ([{"name": "A", "residue": ""}] * 2, "and a mass, got"),
+        ([{"name": "A", "residue": "", "mass": "18"}] * 2, "mass of bead type 'A' .* got '18'"),
+        ([{"name": "A", "residue": "", "mass": True}] * 2, "mass of bead type 'A' .* got True"),
+        ([{"name": "A", "residue": "", "mass": float("inf")}] * 2, "mass of bead type 'A' .* got inf"),
+        ({"A": 1, "B": 2}, "must be a list of 2 types"),
+    ],
+)
+def test_impossible_bead_types_are_refused(tmp_path, rows, message):
+    path = write_native(tmp_path / "odd.pt", lambda description, tensors: description.update(bead_types=rows))
+    with pytest.raises(ModelFileError, match=message) as error:
+        modelfile.read(path)
+    assert "odd.pt" in str(error.value)
+
+
+@pytest.mark.parametrize("components", [[], {}, ["pair-spline"], "moment-tensor"])
+def test_components_must_be_a_list_of_objects(tmp_path, components):
+    path = write_native(tmp_path / "odd.pt", lambda description, tensors: description.update(components=components))
+    with pytest.raises(ModelFileError, match=r"components in .*odd\.pt' must be a list of one or more objects"):
+        modelfile.read(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_native_parameters_that_are_not_finite_are_refused(tmp_path, value):
+    def change(description, tensors):
+        tensors["components.1.filters"][2, 1, 0] = value
+
+    with pytest.raises(ModelFileError, match=r"components\.1\.filters in .*odd\.pt' has values that are not finite"):
+        modelfile.read(write_native(tmp_path / "odd.pt", change))
+
+
 def test_rewriting_without_a_change_is_fine(written, tmp_path):
     # The control for the tests above.
     path = rewrite(written, tmp_path / "copy.pt", lambda members: None)

@@ -33,12 +33,12 @@ Value = dict[str, float | None]
 
 
 def measured(value: float, standard_error: float | None = None) -> Value:
-    """Return a value with its standard error in the form kept in results.json."""
-    finite = standard_error is not None and math.isfinite(standard_error)
-    return {
-        "value": float(value),
-        "standard_error": float(standard_error) if finite and standard_error is not None else None,
-    }
+    """Return a value with its standard error in the form kept in results.json; what is not finite becomes None."""
+
+    def finite(number: float | None) -> float | None:
+        return float(number) if number is not None and math.isfinite(number) else None
+
+    return {"value": finite(value), "standard_error": None if finite(value) is None else finite(standard_error)}
 
 
 def format_value(entry: Value | None) -> str:
@@ -48,9 +48,10 @@ def format_value(entry: Value | None) -> str:
     value, error = entry["value"], entry["standard_error"]
     if not error:
         return f"{value:.3g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    last_digits = f"{error:.{digits}f}".replace(".", "").lstrip("0") if error < 1 else f"{error:.{digits}f}"
-    return f"{value:.{digits}f}({last_digits})"
+    exponent = int(f"{error:.1e}".split("e")[1])  # once rounded: 0.996 is 1.0
+    digits = max(0, 1 - exponent)
+    rounded = f"{error:.{digits}f}"
+    return f"{value:.{digits}f}({rounded if exponent >= 0 else rounded.replace('.', '').lstrip('0')})"
 
 
 def terminal_table(title: str, quantities: Sequence[Quantity], systems: Sequence[dict[str, Any]]) -> Table:

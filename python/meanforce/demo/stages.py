@@ -11,22 +11,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import openmm
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .._version import __version__
 
 #: What a stage calls to say which fraction (0 to 1) of it is done.
 Advance = Callable[[float], None]
 
 
+_WAY_OUT = "choose another --output, or remove that folder"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a kill leaves either the old one or the new one, never a part."""
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
 class Run:
-    """The folder of a run: its settings, and the result of every stage that has finished.
+    """The folder of a run: its settings, the versions it runs with, and the result of every stage that has finished.
 
     Parameters
     ----------
@@ -39,7 +45,8 @@ class Run:
     Raises
     ------
     ValueError
-        If the folder holds a run that was started with other settings.
+        If the folder holds a run that was started with other settings or other versions of meanforce or OpenMM, or
+        its stages.json is damaged.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], console: Console) -> None:
@@ -47,23 +54,29 @@ class Run:
         self.console = console
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "stages.json"
-        self._state: dict[str, Any] = {"settings": settings, "stages": {}}
+        versions = {"meanforce": __version__, "openmm": openmm.Platform.getOpenMMVersion()}
+        self._state: dict[str, Any] = {"versions": versions, "settings": settings, "stages": {}}
         if self._file.exists():
-            self._state = json.loads(self._file.read_text())
-            self._check_settings(settings)
+            self._state = self._read()
+            self._check_same("versions", versions)
+            self._check_same("settings", settings)
 
-    def _check_settings(self, settings: dict[str, Any]) -> None:
-        old = self._state["settings"]
-        changed = [
-            f"{key}: {old.get(key)} -> {settings.get(key)}"
-            for key in {**old, **settings}
-            if old.get(key) != settings.get(key)
-        ]
+    def _read(self) -> dict[str, Any]:
+        problem = "it is not what a run writes"
+        try:
+            state = json.loads(self._file.read_text(encoding="utf-8"))
+        except ValueError as error:  # JSON and Unicode errors alike
+            problem = str(error)
+        else:
+            if _is_state(state):
+                return dict(state)
+        raise ValueError(f"{self._file} is damaged ({problem}); {_WAY_OUT}")
+
+    def _check_same(self, what: str, now: dict[str, Any]) -> None:
+        old = self._state[what]
+        changed = [f"{key}: {old.get(key)} -> {now.get(key)}" for key in {**old, **now} if old.get(key) != now.get(key)]
         if changed:
-            raise ValueError(
-                f"{self.folder} holds a run with other settings ({', '.join(sorted(changed))}); "
-                "choose another --output, or remove that folder"
-            )
+            raise ValueError(f"{self.folder} holds a run with other {what} ({', '.join(sorted(changed))}); {_WAY_OUT}")
 
     def stage(self, name: str, title: str, work: Callable[[Advance], dict[str, Any]]) -> dict[str, Any]:
         """Return the result of a stage, doing its work only if it has not finished before.
@@ -114,6 +127,20 @@ class Run:
     def seconds(self) -> dict[str, float]:
         """Wall time of each finished stage."""
         return {name: stage["seconds"] for name, stage in self._state["stages"].items()}
+
+
+def _is_state(state: Any) -> bool:
+    """Return whether the content of a stages.json has the form that `Run` writes."""
+    return (
+        isinstance(state, dict)
+        and all(isinstance(state.get(key), dict) for key in ("versions", "settings", "stages"))
+        and all(
+            isinstance(stage, dict)
+            and isinstance(stage.get("seconds"), int | float)
+            and isinstance(stage.get("result"), dict)
+            for stage in state["stages"].values()
+        )
+    )
 
 
 def part(advance: Advance, start: float, end: float) -> Advance:

@@ -9,12 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..modelfile import ACTIVATIONS, MAX_L
 from .base import Potential
 from .splines import BSpline
-
-#: Hidden-layer activations that the native force knows too.
-ACTIVATIONS = ("tanh", "silu")
-MAX_L = 4
 
 
 def spherical_harmonics(directions: Tensor, max_l: int) -> Tensor:
