@@ -8,7 +8,7 @@ import sys
 import sysconfig
 
 missing = []
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036  (other Pythons run this file too)
     sys.exit(f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.11")
 if importlib.util.find_spec("ensurepip") is None:
     missing.append("python3-venv")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from meanforce import CGPotential, MemoryKernel
 
-
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 

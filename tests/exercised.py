@@ -38,9 +38,7 @@ def main() -> int:
         print(f"  {label:16s} {ran[label]}")
     for label in sorted(set(skipped) - set(ran)):
         print(f"  {label:16s} not present here: {skipped[label]} tests skipped")
-    missing = [
-        name for name in arguments.require if not name in ran
-    ]
+    missing = [name for name in arguments.require if name not in ran]
     if missing:
         print(f"required but not exercised: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0

@@ -116,9 +116,7 @@ class Structure:
 
     @classmethod
     def measure(cls, path: Path, interval: float = 0.1) -> Structure:
-        """Measure the structure of a recorded run, using a frame about every `interval` ps.
-
-        """
+        """Measure the structure of a recorded run, using a frame about every `interval` ps."""
         with Trajectory(path) as trajectory:
             every = max(1, round(interval / trajectory.time_step))
             frames = trajectory[slice(None, None, every)]

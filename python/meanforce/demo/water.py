@@ -34,12 +34,12 @@ INTRODUCTION = """
 Atomistic SPC/E water was simulated and mapped to one bead per molecule. A B-spline pair potential and a moment-tensor
 network were fitted to the mapped forces; two steps of iterative Boltzmann inversion corrected the pair part. A memory
 kernel was extracted from the velocities and corrected until the coarse-grained velocity autocorrelation matched.
-Everything coarse-grained ran in OpenMM through native kernels. The columns: the atoms; the pair prior alone; the prior
-with the network, both from force matching alone; and the final model with weak friction (0.1/ps), with Langevin
-friction equal to the kernel's integral, and with the memory kernel. The atoms were recorded with a friction of 0.5/ps. The errors: mean absolute error of g(r) up to
-0.9 nm; mean absolute error of the distribution of angles between neighbours closer than 0.35 nm, relative to its mean;
-relative L2 error of the velocity autocorrelation from 0 to 2 ps. In brackets, standard errors in units of the last
-digits.
+Everything coarse-grained ran in OpenMM through native kernels. The columns: the atoms, recorded with a friction of
+0.5/ps; the pair prior alone; the prior with the network, both from force matching alone; and the final model with weak
+friction (0.1/ps), with Langevin friction equal to the kernel's integral, and with the memory kernel. The errors: mean
+absolute error of g(r) up to 0.9 nm; mean absolute error of the distribution of angles between neighbours closer than
+0.35 nm, relative to its mean; relative L2 error of the velocity autocorrelation from 0 to 2 ps. In brackets, standard
+errors in units of the last digits.
 """
 QUANTITIES = (
     Quantity("peak_height", "g(r) first peak", ""),
@@ -164,7 +164,9 @@ class WaterDemo:
         width = max(self.console.width, 110)  # also where the terminal is narrower: cut-off figures are of no use
         table = terminal_table(TITLE, QUANTITIES, results["systems"])
         Console(file=self.console.file, width=width).print(table)
-        self.console.print(f"{sum(self.stages.seconds.values()) / 60:.1f} minutes; report: {self.folder / 'report.html'}")
+        self.console.print(
+            f"{sum(self.stages.seconds.values()) / 60:.1f} minutes; report: {self.folder / 'report.html'}"
+        )
         return results
 
     # ---- atomistic water ----
