@@ -11,17 +11,19 @@ import openmm
 from openmm import unit
 
 
-def strip_units(value: Any, to: Any = None) -> Any:
-    """Return `value` as a plain number in OpenMM's unit system, or in the unit `to`.
+def strip_units(value: Any, to: Any) -> Any:
+    """Return `value` as a plain number, or an array of them, in the unit `to`.
 
     Raises
     ------
     TypeError
-        If `value` carries a unit that is not compatible with `to`.
+        If `value` carries a unit that can't be converted to `to`.
     """
     if not unit.is_quantity(value):
         return value
-    return value.value_in_unit(to) if to is not None else value.value_in_unit_system(unit.md_unit_system)
+    if not value.unit.is_compatible(to):
+        raise TypeError(f"a quantity in {value.unit} is not compatible with {to}, the unit expected here")
+    return value.value_in_unit(to)
 
 
 def encode(array: Any) -> str:

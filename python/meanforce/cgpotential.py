@@ -194,7 +194,7 @@ class CGPotential:
             raise ValueError(f"'{self._path}' has no TorchScript half; implementation='native' works")
 
     def _check_box(self, box: Any) -> None:
-        edges = [float(strip_units(box[axis][axis])) for axis in range(3)]
+        edges = [float(strip_units(box[axis][axis], unit.nanometer)) for axis in range(3)]
         if min(edges) < 2 * self._file.cutoff:
             raise ValueError(
                 f"the periodic box, {min(edges)} nm on its shortest edge, must be at least twice the cutoff, "

@@ -53,7 +53,7 @@ class Mapping:
         residues: Sequence[str],
         constraints: Sequence[tuple[int, int]] = (),
     ) -> None:
-        atom_masses = np.asarray(strip_units(masses), dtype=float)
+        atom_masses = np.asarray(strip_units(masses, unit.dalton), dtype=float)
         sizes = np.array([len(atoms) for atoms in beads], dtype=int)
         if len(beads) == 0 or np.any(sizes == 0):
             raise ValueError("a mapping needs at least one bead, and each bead at least one atom")
@@ -181,14 +181,14 @@ class Mapping:
             Periodic box vectors in nm. With it each bead is made whole first: its atoms are taken at their images
             nearest to the bead's first atom. A bead must therefore be smaller than half the box.
         """
-        x = self._checked(positions, "positions")
+        x = self._checked(positions, "positions", unit.nanometer)
         if box is not None:
-            x = self._made_whole(x, np.asarray(strip_units(box), dtype=float))
+            x = self._made_whole(x, np.asarray(strip_units(box, unit.nanometer), dtype=float))
         return _apply(self._weights, x)
 
     def map_velocities(self, velocities: Any) -> np.ndarray:
         """Return the bead velocities in nm/ps, ([n_frames,] n_beads, 3), from those of the atoms."""
-        return _apply(self._weights, self._checked(velocities, "velocities"))
+        return _apply(self._weights, self._checked(velocities, "velocities", unit.nanometer / unit.picosecond))
 
     def map_forces(self, forces: Any) -> np.ndarray:
         """Return the bead forces in kJ/mol/nm, ([n_frames,] n_beads, 3), the sums over each bead's atoms.
@@ -199,7 +199,7 @@ class Mapping:
             If a constraint joins two beads, or a bead and an atom of none; see `require_exact_forces`.
         """
         self.require_exact_forces()
-        return _apply(self._force_weights, self._checked(forces, "forces"))
+        return _apply(self._force_weights, self._checked(forces, "forces", unit.kilojoule_per_mole / unit.nanometer))
 
     def require_exact_forces(self) -> None:
         """Check that a bead's force is the sum of its atoms' forces.
@@ -231,19 +231,19 @@ class Mapping:
         for name, residue_name in zip(self._names, self._residues, strict=True):
             topology.addAtom(name, None, topology.addResidue(residue_name, chain))
         if box is not None:
-            topology.setPeriodicBoxVectors(np.asarray(strip_units(box), dtype=float) * unit.nanometer)
+            topology.setPeriodicBoxVectors(np.asarray(strip_units(box, unit.nanometer), dtype=float) * unit.nanometer)
         return topology
 
     def write_pdb(self, path: str | Path, positions: Any, box: Any = None) -> None:
         """Write bead positions ((n_beads, 3), nm) and topology as a PDB file; PDB keeps 0.0001 nm."""
-        x = np.asarray(strip_units(positions), dtype=float)
+        x = np.asarray(strip_units(positions, unit.nanometer), dtype=float)
         if x.shape != (self.num_beads, 3):
             raise ValueError(f"`positions` must have shape ({self.num_beads}, 3), got {x.shape}")
         with Path(path).open("w", encoding="utf-8") as file:
             app.PDBFile.writeFile(self.topology(box), x * unit.nanometer, file)
 
-    def _checked(self, values: Any, what: str) -> np.ndarray:
-        array = np.asarray(strip_units(values), dtype=float)
+    def _checked(self, values: Any, what: str, of_unit: unit.Unit) -> np.ndarray:
+        array = np.asarray(strip_units(values, of_unit), dtype=float)
         if array.ndim not in (2, 3) or array.shape[-2:] != (self.num_atoms, 3):
             raise ValueError(f"`{what}` must have shape ([n_frames,] {self.num_atoms}, 3), got {array.shape}")
         return array
@@ -303,9 +303,9 @@ def _apply(weights: sparse.csr_array, values: np.ndarray) -> np.ndarray:
 
 def _masses_and_constraints(system_or_masses: Any) -> tuple[np.ndarray, list[tuple[int, int]]]:
     if not isinstance(system_or_masses, openmm.System):
-        return np.asarray(strip_units(system_or_masses), dtype=float), []
+        return np.asarray(strip_units(system_or_masses, unit.dalton), dtype=float), []
     system = system_or_masses
-    masses = np.array([strip_units(system.getParticleMass(i)) for i in range(system.getNumParticles())])
+    masses = np.array([strip_units(system.getParticleMass(i), unit.dalton) for i in range(system.getNumParticles())])
     constraints = [tuple(system.getConstraintParameters(i)[:2]) for i in range(system.getNumConstraints())]
     return masses, constraints
 

@@ -371,7 +371,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _count(entry: dict[str, Any], name: str, where: str, least: int = 1, most: float = math.inf) -> int:
-    value = entry.get(name)
+    value: Any = entry.get(name)
     if not _is_whole(value) or not least <= value <= most:
         rule = f">= {least}" if most == math.inf else f"from {least} to {most}"
         raise ModelFileError(f"{name} in {where} must be a whole number {rule}, got {value!r}")
@@ -412,7 +412,7 @@ def _component(
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in _SHAPES:
         raise ModelFileError(f"{where} has a component of kind {kind!r}; known kinds: {', '.join(_SHAPES)}")
-    cutoff = entry.get("cutoff")
+    cutoff: Any = entry.get("cutoff")
     if not (_is_finite(cutoff) and cutoff > 0):
         raise ModelFileError(f"the cutoff of a {kind} in {where} must be a positive length in nm, got {cutoff!r}")
     parameters = {}

@@ -246,7 +246,7 @@ def angle_distribution_error(p: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _positions(positions: Any) -> np.ndarray:
-    x = np.asarray(strip_units(positions), dtype=float)
+    x = np.asarray(strip_units(positions, unit.nanometer), dtype=float)
     if x.ndim != 3 or x.shape[-1] != 3 or len(x) == 0:
         raise ValueError(f"`positions` must have shape (n_frames, n, 3) with at least one frame, got {x.shape}")
     return x
@@ -254,7 +254,7 @@ def _positions(positions: Any) -> np.ndarray:
 
 def _frames(positions: Any, box: Any) -> tuple[np.ndarray, np.ndarray]:
     x = _positions(positions)
-    boxes = np.asarray(strip_units(box), dtype=float)
+    boxes = np.asarray(strip_units(box, unit.nanometer), dtype=float)
     if boxes.shape not in ((3, 3), (len(x), 3, 3)):
         raise ValueError(f"`box` must have shape (3, 3) or ({len(x)}, 3, 3), got {boxes.shape}")
     return x, np.broadcast_to(boxes, (len(x), 3, 3))

@@ -74,6 +74,10 @@ def test_gpu_plugins_are_built_without_a_vendor_sdk(gpu):
         assert vendor not in content
 
 
+def test_type_checkers_are_told_of_the_annotations():
+    assert (Path(meanforce.__file__).parent / "py.typed").is_file()
+
+
 def test_import_does_not_import_torch():
     code = "import meanforce, sys; assert 'torch' not in sys.modules; meanforce.structure; meanforce.memory; "
     code += "meanforce.mapping; meanforce.data; assert 'torch' not in sys.modules"
