@@ -198,7 +198,9 @@ class GLEIntegrator(openmm.Integrator):
         array = np.asarray(strip_units(s, _SQRT_ENERGY), dtype=np.float64)
         shape = tuple(_meanforce.GLEIntegrator_getAuxiliaryShape(self))
         if array.shape != shape:
-            raise ValueError(f"auxiliary variables must have the shape (particles, 3, modes) = {shape}, got {array.shape}")
+            raise ValueError(
+                f"auxiliary variables must have the shape (particles, 3, modes) = {shape}, got {array.shape}"
+            )
         _meanforce.GLEIntegrator_setAuxiliaryVariables(self, array)
 
     def getBathHeat(self) -> unit.Quantity:

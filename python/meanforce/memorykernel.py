@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 FORMAT = "meanforce-kernel"
 VERSION = 1
 
-#: A drift matrix A is accepted as passive when the eigenvalues of (A + A^T)/2 are above minus this fraction of its largest
-#: entry: the rounding of a matrix that is passive on paper. GLEIntegrator's rule is the same.
+#: A drift matrix A is accepted as passive when the eigenvalues of (A + A^T)/2 are above minus this fraction of its
+#: largest entry: the rounding of a matrix that is passive on paper. GLEIntegrator's rule is the same.
 _ROUNDING = 1e-10
 #: Above this condition number of the eigenvectors (nearly critical damping) the exponential is taken without them.
 _MAX_CONDITION = 1e6

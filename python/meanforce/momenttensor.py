@@ -67,12 +67,12 @@ class MomentTensorForce(openmm.Force):
 
     def __init__(self, num_types: int, cutoff: Any, max_l: int, channels: int) -> None:
         length = float(strip_units(cutoff, unit.nanometer))
+        xml = (
+            f'<Force type="meanforce::MomentTensorForce" version="1" numTypes="{int(num_types)}" cutoff="{length!r}"'
+            f' maxL="{int(max_l)}" channels="{int(channels)}"/>'
+        )
         try:
-            adopt(
-                self,
-                f'<Force type="meanforce::MomentTensorForce" version="1" numTypes="{int(num_types)}" cutoff="{length!r}"'
-                f' maxL="{int(max_l)}" channels="{int(channels)}"/>',
-            )
+            adopt(self, xml)
         except openmm.OpenMMException as error:
             raise ValueError(str(error)) from None
 

@@ -7,6 +7,7 @@ import copy
 import io
 import pickle
 import types
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -106,45 +107,90 @@ def test_step_counter_has_64_bits(platform: TestPlatform) -> None:
     assert np.abs(run_from_state(platform, xml) - found).max() > 1e-3
 
 
-def test_simulation_restart(platform: TestPlatform, tmp_path) -> None:
-    """saveState, then loadState in a new Simulation with a new integrator, continues the trajectory."""
+def bead_topology(number: int) -> app.Topology:
     topology = app.Topology()
     chain = topology.addChain()
-    for _ in range(20):
+    for _ in range(number):
         topology.addAtom("C", app.element.carbon, topology.addResidue("CG", chain))
+    return topology
+
+
+def coordinates(simulation: app.Simulation) -> np.ndarray:
+    state = simulation.context.getState(positions=True, velocities=True)
+    return np.concatenate([state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value])
+
+
+def check_restart(
+    platform: TestPlatform, system: openmm.System, positions: np.ndarray, h: float, steps: int, folder: Path
+) -> None:
+    """Twice `steps` steps are the same in one go and continued in a new Simulation, from a State or a checkpoint."""
 
     def simulation(seed: int) -> app.Simulation:
-        integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
+        integrator = meanforce.GLEIntegrator(300, DRIFT, h)
         integrator.setRandomNumberSeed(seed)
+        device = openmm.Platform.getPlatformByName(platform.name)
         return app.Simulation(
-            topology,
-            oscillators(20, 7.0, 500.0),
-            integrator,
-            openmm.Platform.getPlatformByName(platform.name),
-            platform.properties,
+            bead_topology(len(positions)), copy.deepcopy(system), integrator, device, platform.properties
         )
 
-    def coordinates(s: app.Simulation) -> np.ndarray:
-        state = s.context.getState(positions=True, velocities=True)
-        return np.concatenate([state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value])
-
     whole, restarted, checkpointed = simulation(0), simulation(5), simulation(6)
-    whole.context.setPositions(np.zeros((20, 3)))
+    whole.context.setPositions(positions)
     whole.context.setVelocitiesToTemperature(300, 1)
-    whole.step(100)
-    whole.saveState(str(tmp_path / "state.xml"))
-    whole.saveCheckpoint(str(tmp_path / "state.chk"))
-    restarted.loadState(str(tmp_path / "state.xml"))
-    checkpointed.loadCheckpoint(str(tmp_path / "state.chk"))
+    whole.step(steps)
+    whole.saveState(str(folder / "state.xml"))
+    whole.saveCheckpoint(str(folder / "state.chk"))
+    half_way = coordinates(whole)
+    restarted.loadState(str(folder / "state.xml"))
+    checkpointed.loadCheckpoint(str(folder / "state.chk"))
     assert np.array_equal(
         restarted.integrator.getAuxiliaryVariables()._value, whole.integrator.getAuxiliaryVariables()._value
     )
     for s in (whole, restarted, checkpointed):
-        s.step(100)
+        s.step(steps)
+    assert np.abs(coordinates(whole) - half_way).max() > 0.01
     assert np.array_equal(coordinates(checkpointed), coordinates(whole))
     # A State rounds positions of mixed precision to single.
     atol = 1e-5 if platform.precision == "mixed" else 0
     np.testing.assert_allclose(coordinates(restarted), coordinates(whole), rtol=0, atol=atol)
+
+
+def test_simulation_restart(platform: TestPlatform, tmp_path: Path) -> None:
+    """saveState, then loadState in a new Simulation with a new integrator, continues the trajectory."""
+    steps = 1000 if platform.name == "Reference" else 100
+    check_restart(platform, oscillators(20, 7.0, 500.0), np.zeros((20, 3)), 0.01, steps, tmp_path)
+
+
+def test_restart_of_a_coarse_grained_liquid(tmp_path: Path) -> None:
+    """The forces of the demo, a moment tensor potential on top of a pair prior in a periodic box, restart bitwise."""
+    count, side, rng = 64, 1.24, np.random.default_rng(4)
+    system = openmm.System()
+    prior = openmm.CustomNonbondedForce("u(r)")
+    distances = np.linspace(0, 0.45, 40)
+    prior.addTabulatedFunction("u", openmm.Continuous1DFunction(50 * (1 - distances / 0.45) ** 3, 0, 0.45))
+    prior.setNonbondedMethod(prior.CutoffPeriodic)
+    prior.setCutoffDistance(0.45)
+    many_body = meanforce.MomentTensorForce(1, 0.45, 1, 2)
+    many_body.setFilters(0.09, rng.normal(size=(5, 2, 2)))
+    many_body.setTypeWeights(np.ones((1, 2)))
+    many_body.addLayer(rng.normal(size=(1, 4, 6)) / 6, np.zeros((1, 4)))
+    many_body.addLayer(5 * rng.normal(size=(1, 1, 4)), np.zeros((1, 1)))
+    many_body.setUsesPeriodicBoundaryConditions(True)
+    many_body.setForceGroup(1)
+    for _ in range(count):
+        system.addParticle(18.0)
+        prior.addParticle([])
+        many_body.addParticle(0)
+    system.setDefaultPeriodicBoxVectors(*(side * np.eye(3)))
+    system.addForce(prior)
+    system.addForce(many_body)
+    lattice = np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3) * side / 4
+    platform = TestPlatform("Reference")
+    context = platform.context(copy.deepcopy(system), openmm.VerletIntegrator(0.001))
+    context.setPositions(lattice + rng.normal(scale=0.03, size=lattice.shape))
+    for group in (0, 1):
+        forces = context.getState(forces=True, groups={group}).getForces(asNumpy=True)._value
+        assert 10 < np.sqrt(np.mean(forces**2)) < 1000
+    check_restart(platform, system, lattice, 0.005, 1000, tmp_path)
 
 
 def test_seeds() -> None:

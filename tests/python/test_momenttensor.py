@@ -332,7 +332,7 @@ def test_positions_many_boxes_away() -> None:
     for far in (1.1e8, -3e9, 1e300):
         positions[2, 0] = far
         context.setPositions(positions)
-        with pytest.raises(openmm.OpenMMException, match="position of particle 2 is .* too far from the origin"):
+        with pytest.raises(openmm.OpenMMException, match=r"position of particle 2 is .* too far from the origin"):
             evaluate(context)
 
 
