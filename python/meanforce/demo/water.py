@@ -88,13 +88,13 @@ class Settings:
         """Return the same with less data: every stage runs, the statistics are poorer."""
         return replace(
             self,
-            equilibration=8.0,
-            recording=20.0,
+            equilibration=6.0,
+            recording=16.0,
             epochs=8,
-            structure_run=8.0,
-            kernel_run=12.0,
+            structure_run=6.0,
+            kernel_run=11.0,
             kernel_corrections=2,
-            production_run=12.0,
+            production_run=11.0,
             correlation_time=2.0,
         )
 
