@@ -31,7 +31,7 @@ def test_check_compares_all_platforms():
     ("arguments", "message"),
     [
         (("demo", "water", "--molecules", "150"), "--molecules"),
-        (("demo", "water", "--platform", "Abacus"), "no platform 'Abacus'"),
+        (("demo", "water", "--platform", "Abacus"), "platform 'Abacus' cannot be used"),
         (("demo", "water", "--seed", "0"), "--seed"),
         (("demo", "water", "--output", "/dev/null/run"), "/dev/null/run"),
         (("demo", "wine"), "No such command"),
