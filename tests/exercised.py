@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
-LABEL = re.compile(r"(Reference|CPU|OpenCL|CUDA|HIP)(?:-(single|mixed|double))?\b")
+LABEL = re.compile(r"(?<![A-Za-z])(Reference|CPU|OpenCL|CUDA|HIP)(?:-(single|mixed|double))?\b")
 
 
 def main() -> int:

@@ -65,7 +65,7 @@ def test_the_message_of_a_plugin_that_did_not_load_is_shown_as_it_is(monkeypatch
     assert "plugin did not load: undefined symbol [/x]" in console.export_text()
 
 
-@pytest.mark.parametrize("gpu", ["CUDA", "HIP", "OpenCL"])
+@pytest.mark.parametrize("gpu", ["CUDA", "HIP", "OpenCL"], ids="plugin{}".format)
 def test_gpu_plugins_are_built_without_a_vendor_sdk(gpu):
     library = Path(_meanforce.__file__).parent / "lib" / "plugins" / f"libMeanForce{gpu}.so"
     content = library.read_bytes()
