@@ -47,10 +47,11 @@ $(VENV)/built: $(VENV)/tools $(SOURCES)
 	    -C build-dir=$(BUILD) -C cmake.define.MEANFORCE_BUILD_TESTS=ON
 	touch $@
 
-# The kernel text is compiled behind the definitions inside OpenMM's own CUDA library, which is unpacked, not installed.
+# The kernel text is compiled behind the definitions inside OpenMM's own CUDA library. That and NVRTC are unpacked, not
+# installed: torch may bring an NVRTC of its own.
 build/cuda-platform/installed: $(VENV)/tools
 	mkdir -p build/cuda-platform
-	$(PIP) nvidia-cuda-nvrtc && $(PIP) --no-deps --upgrade --target build/cuda-platform openmm-cuda-13 && touch $@ \
+	$(PIP) --no-deps --upgrade --target build/cuda-platform openmm-cuda-13 'nvidia-cuda-nvrtc==13.0.*' && touch $@ \
 	    || echo "OpenMM's CUDA wheel or NVRTC is not available here: the CUDA compile check will be skipped"
 
 clean:

@@ -2,17 +2,16 @@
 """Compile every kernel text as OpenMM's CUDA platform would (NVRTC, then ptxas where there is one), without a GPU.
 
 OpenMM puts its own definitions before a kernel's text; they are read out of the libOpenMMCUDA.so of the wheel, so that
-what is compiled here is what a CUDA machine compiles. Run as a program it prints a table:
+what is compiled here is what a CUDA machine compiles. Run as a program it prints a table, given a folder with the
+wheels openmm-cuda-13 and nvidia-cuda-nvrtc:
 
-    python tests/cuda/compile_kernels.py --cuda-platform FOLDER_WITH_libOpenMMCUDA.so
+    python tests/cuda/compile_kernels.py --cuda-platform FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import glob
-import importlib.util
 import itertools
 import json
 import os
@@ -52,20 +51,14 @@ DEFINES_FILE = Path(__file__).with_name("defines.json")
 class Nvrtc:
     """The few NVRTC calls needed, through ctypes."""
 
-    def __init__(self) -> None:
-        folder = self._folder()
+    def __init__(self, folder: Path) -> None:
+        libraries = sorted(folder.rglob("libnvrtc.so.*"))
+        if not libraries:
+            raise FileNotFoundError(f"no libnvrtc.so under {folder}: pip install --target it nvidia-cuda-nvrtc")
         # The NVRTC wheel does not find its own builtins library: load it first.
-        for builtins in glob.glob(os.path.join(folder, "libnvrtc-builtins.so.*")):
-            ctypes.CDLL(builtins, mode=ctypes.RTLD_GLOBAL)
-        self._lib = ctypes.CDLL(sorted(glob.glob(os.path.join(folder, "libnvrtc.so.*")))[0])
-
-    @staticmethod
-    def _folder() -> str:
-        spec = importlib.util.find_spec("nvidia")
-        for root in spec.submodule_search_locations if spec and spec.submodule_search_locations else []:
-            for library in Path(root).glob("*/lib/libnvrtc.so.*"):
-                return str(library.parent)
-        raise FileNotFoundError("NVRTC was not found: pip install 'nvidia-cuda-nvrtc==13.0.*'")
+        for builtins in libraries[0].parent.glob("libnvrtc-builtins.so.*"):
+            ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
+        self._lib = ctypes.CDLL(str(libraries[0]))
 
     def compile(self, source: str, options: list[str]) -> tuple[str, bytes]:
         """Return (log, PTX); the PTX is empty when the text does not compile."""
@@ -162,7 +155,7 @@ def programs() -> Iterator[tuple[str, str, str, dict[str, str]]]:
 
 def compile_all(cuda_platform: Path, architectures: tuple[str, ...] = ARCHITECTURES) -> list[dict[str, object]]:
     """Compile every program for every architecture; return one row each with ``error``, registers and spills."""
-    nvrtc = Nvrtc()
+    nvrtc = Nvrtc(cuda_platform)
     common, vector_operations = openmm_definitions(cuda_platform)
     rows: list[dict[str, object]] = []
     for (name, precision, box, defines), architecture in itertools.product(programs(), architectures):
@@ -196,7 +189,7 @@ def _assemble(ptx: bytes, architecture: str) -> dict[str, object]:
 def main() -> int:
     """Print one line for each program of the newest architecture and all failures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cuda-platform", type=Path, required=True, help="folder that holds libOpenMMCUDA.so")
+    parser.add_argument("--cuda-platform", type=Path, required=True, help="folder of libOpenMMCUDA.so and NVRTC")
     rows = compile_all(parser.parse_args().cuda_platform)
     failed = [row for row in rows if row["error"]]
     for row in rows:
