@@ -349,7 +349,7 @@ void CpuCalcMomentTensorForceKernel::loadParameters(const MomentTensorForce& for
         for (; first < end; first += TILE)
             tiles.push_back({first, min(TILE, end-first), type});
     }
-    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic);
+    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types);
     positions.resize(particles.size());
     moments.resize(particles.size()*numBlocks*numMoments*LANES);
     energies.resize(particles.size());
@@ -384,7 +384,7 @@ double CpuCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includ
     parallel.run((int) tiles.size(), roundUp(MIN_BEADS_PER_THREAD, TILE)/TILE, [&](int thread, int begin, int end) {
         for (int t = begin; t < end; t++) {
             for (int i = 0; i < tiles[t].count; i++) {
-                findRow(tiles[t].first+i, box);
+                findRow(tiles[t].first+i);
                 computeMoments(tiles[t].first+i, scratch[thread]);
             }
             evaluateNetwork(tiles[t], scratch[thread]);
@@ -394,7 +394,7 @@ double CpuCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includ
         vector<Vec3>& forces = *data.forces;
         parallel.run(numBeads, MIN_BEADS_PER_THREAD, [&](int thread, int begin, int end) {
             for (int bead = begin; bead < end; bead++)
-                forces[particles[bead]] += computeForce(bead, scratch[thread]);
+                forces[particles[list->getOrder()[bead]]] += computeForce(bead, scratch[thread]);
         });
     }
     double energy = 0.0;
@@ -420,13 +420,10 @@ void CpuCalcMomentTensorForceKernel::gatherPositions(const vector<Vec3>& all, co
         throw MomentTensorForceImpl::positionError(bad);
 }
 
-void CpuCalcMomentTensorForceKernel::findRow(int bead, const Vec3* box) {
+void CpuCalcMomentTensorForceKernel::findRow(int bead) {
     int edge = edges.start[bead];
-    const Vec3 origin = positions[bead];
     for (const CpuNeighborList::Neighbor* n = list->begin(bead); n != list->end(bead); n++) {
-        Vec3 delta = positions[n->bead]-origin;
-        if (periodic)
-            delta += box[0]*n->image[0]+box[1]*n->image[1]+box[2]*n->image[2];
+        const Vec3 delta = list->getDelta(bead, *n);
         double r2 = delta.dot(delta);
         if (r2 >= cutoff*cutoff)
             continue;
@@ -434,7 +431,7 @@ void CpuCalcMomentTensorForceKernel::findRow(int bead, const Vec3* box) {
         // Two beads at the same point have no direction.
         double inverseR = (r > 0 ? 1/r : 0.0);
         double u = min((cutoff-r)/spacing, numFunctions+3.0), interval = floor(u);
-        edges.bead[edge] = n->bead;
+        edges.bead[edge] = n->place();
         edges.interval[edge] = (int) interval;
         edges.f[edge] = (float) (u-interval);
         edges.x[edge] = (float) (delta[0]*inverseR);
@@ -490,7 +487,7 @@ void CpuCalcMomentTensorForceKernel::evaluateNetwork(const Tile& tile, Scratch& 
             activate(silu, scratch.values[k+1].data(), scratch.slopes[k].data(), rows*TILE);
     }
     for (int i = 0; i < tile.count; i++)
-        energies[tile.first+i] = scratch.values[last+1][i];
+        energies[list->getOrder()[tile.first+i]] = scratch.values[last+1][i];
     // The last layer's single output has the gradient 1.
     vector<float>& gradient = scratch.gradient;
     fill(gradient.begin(), gradient.begin()+TILE, 1.0f);

@@ -24,7 +24,7 @@ struct CpuChannels {
 
 /**
  * MomentTensorForce on the CPU platform.  Distances are computed in double precision, everything that follows in single.
- * The beads that take part are numbered by type, then by index.  Channels lie on vector lanes where beads meet their
+ * The beads that take part are numbered by the list's places, by type and then in space; particles, positions and energies by index.  Channels lie on vector lanes where beads meet their
  * neighbours; beads lie on vector lanes in the network.  Every bead's row and every tile of the network is the work of one
  * thread, so results do not depend on the number of threads.
  */
@@ -66,7 +66,7 @@ private:
     };
     void loadParameters(const MomentTensorForce& force);
     void gatherPositions(const std::vector<OpenMM::Vec3>& all, const OpenMM::Vec3* box);
-    void findRow(int bead, const OpenMM::Vec3* boxVectors);
+    void findRow(int bead);
     CpuRow getRow(int bead) const;
     CpuChannels getChannels() const;
     void computeMoments(int bead, Scratch& scratch);
@@ -76,7 +76,7 @@ private:
     int maxL, channels, numBlocks, numMoments, numFeatures, numFunctions;
     double cutoff, spacing;
     bool periodic, silu;
-    std::vector<int> particles, types;            // of each bead: its particle and its type
+    std::vector<int> particles, types;            // of each bead, which are sorted by type: its particle and its type
     std::vector<float> table;                     // [interval][l][padded channel], with zeros beyond both ends of the grid
     std::vector<float> typeWeights;               // [type][padded channel]
     std::vector<Layer> layers;
