@@ -16,8 +16,8 @@ from ._openmm import FloatArray, adopt, float_array, strip_units
 class BeadForce(openmm.Force):
     """A force on typed beads that see each other up to a cutoff; the base of every potential here.
 
-    Each particle of the System has a type and belongs to a replica. One of type -1 takes no part. Particles of different
-    replicas do not see each other.
+    Each particle of the System has a type and belongs to a replica. One of type -1 takes no part. Particles of
+    different replicas do not see each other.
 
     Notes
     -----
