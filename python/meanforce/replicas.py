@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Many copies of a system in one Context, which do not see one another.
 
-``CGPotential.createSystem(topology, replicas=R)`` makes the System. A small system leaves most of a GPU idle; R copies of it
-cost little more than one until the device is full.
+``CGPotential.createSystem(topology, replicas=R)`` makes the System. A small system leaves most of a GPU idle; R copies
+of it cost little more than one until the device is full.
 """
 
 from __future__ import annotations
@@ -49,7 +49,19 @@ def copyTopology(topology: app.Topology, replicas: int) -> app.Topology:
 
 
 def copyPositions(positions: Any, replicas: int) -> Any:
-    """Return the positions of one copy, shape (N, 3), a Quantity or in nm, `replicas` times: shape (R N, 3), a Quantity."""
+    """Return the positions of one copy `replicas` times.
+
+    Parameters
+    ----------
+    positions : array_like or Quantity, shape (N, 3)
+        In nm.
+    replicas : int
+
+    Returns
+    -------
+    Quantity
+        Shape (R N, 3).
+    """
     if unit.is_quantity(positions):
         positions = positions.value_in_unit(unit.nanometer)
     return np.tile(np.asarray(positions, dtype=np.float64), (replicas, 1)) * unit.nanometer
