@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """No neighbour is ever lost: particles, boxes and the order of atoms are driven against all pairs, in numpy.
 
-The potential is a MomentTensorForce that is a pair potential (L = 0, a linear network), strong up to the cutoff, so that a
-neighbour lost anywhere shows. Lists that are not rebuilt when they should be are simulated, and must fail the same check.
+The potential is a MomentTensorForce that is a pair potential (L = 0, a linear network), strong up to the cutoff, so that
+a neighbour lost anywhere shows. Lists that are not rebuilt when they should be are simulated, and must fail that check.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Frame:
 
     @functools.cached_property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The vectors from i to j at the nearest image (N, N, 3), and distances (N, N); infinite if they see nothing."""
+        """The vectors from i to j at the nearest image (N, N, 3), and distances (N, N), infinite between replicas."""
         delta = self.positions[None] - self.positions[:, None]
         if self.box is not None:
             for k in (2, 1, 0):
@@ -131,7 +131,7 @@ TRICLINIC = np.array([[1.5, 0, 0], [0.5, 1.75, 0], [-0.625, 0.75, 2.0]])
 
 
 def driven_in_box(box: np.ndarray, num_replicas: int, frames: int) -> Iterator[Frame]:
-    """Yield flights, jumps of single beads and of clusters, jumps by box vectors, rests, and boxes changed around resting beads."""
+    """Yield flights, jumps of one bead or all, jumps by box vectors, rests, and boxes changed around resting beads."""
     rng = np.random.default_rng(1)
     count = 48
     replicas = np.arange(count) % num_replicas
