@@ -173,6 +173,11 @@ void GLEIntegrator::requireContext() const {
         throw OpenMMException("This Integrator is not bound to a context!");
 }
 
+const KernelImpl& GLEIntegrator::getKernelImpl() const {
+    requireContext();
+    return kernel.getImpl();
+}
+
 double GLEIntegrator::computeKineticEnergy() {
     return kernel.getAs<IntegrateGLEStepKernel>().computeKineticEnergy(*context, *this);
 }

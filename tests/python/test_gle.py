@@ -17,6 +17,7 @@ from openmm import app, unit
 
 import meanforce
 from conftest import TestPlatform
+from meanforce import _meanforce
 
 KT = (unit.MOLAR_GAS_CONSTANT_R * 300 * unit.kelvin).value_in_unit(unit.kilojoule_per_mole)
 # Two exponential memories, an oscillating one, and a little white friction, in 1/ps.
@@ -81,6 +82,55 @@ def test_zero_temperature_map(platform: TestPlatform) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=platform.tolerance(1e-4, 1e-5, double))
     wrong = start @ np.linalg.matrix_power(step_map(DRIFT.T, h, omega), steps).T
     assert np.abs(wrong - expected).max() > 0.01
+
+
+def test_platform_runs_its_own_kernel(platform: TestPlatform) -> None:
+    """Equal numbers alone would not show that the CPU platform does not fall back to the Reference kernel."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
+    context = platform.context(oscillators(3, 7.0, 500.0), integrator)
+    prefix = {"Reference": "Reference", "CPU": "Cpu"}.get(platform.name, "Common")
+    assert _meanforce.kernel_class(context, integrator) == f"meanforce::{prefix}IntegrateGLEStepKernel"
+    with pytest.raises(TypeError, match="of meanforce"):
+        _meanforce.kernel_class(context, openmm.VerletIntegrator(0.001))
+
+
+def trajectory_on_cpu(threads: int, number: int, seed: int, *, constrained: bool) -> np.ndarray:
+    """Return positions, velocities, auxiliary variables and heat of 20 steps with three kinds of bath."""
+    system = oscillators(number, 7.0, 500.0)
+    if constrained:
+        system.addConstraint(0, 3, 0.1)
+    integrator = meanforce.GLEIntegrator(300, [[5.0]], 0.01)
+    kernel = integrator.addKernel(DRIFT)
+    for i in range(number):
+        if i % 3:
+            integrator.setParticleKernel(i, kernel if i % 3 == 1 else -1)
+    integrator.setRandomNumberSeed(seed)
+    cpu = openmm.Platform.getPlatformByName("CPU" if threads else "Reference")
+    context = openmm.Context(system, integrator, cpu, {"Threads": str(threads)} if threads else {})
+    positions = np.zeros((number, 3))
+    positions[0, 0] = 0.1
+    context.setPositions(positions)
+    integrator.step(20)
+    state = context.getState(positions=True, velocities=True)
+    arrays = [
+        state.getPositions(asNumpy=True)._value,
+        state.getVelocities(asNumpy=True)._value,
+        integrator.getAuxiliaryVariables()._value,
+        integrator.getBathHeat()._value / number,
+    ]
+    return np.concatenate([np.ravel(a) for a in arrays])
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_threads_do_not_change_the_trajectory(constrained: bool) -> None:
+    """6001 particles are enough for several threads, with incomplete vectors at the end; noise is that of Reference."""
+    number = 6001
+    single = trajectory_on_cpu(1, number, 3, constrained=constrained)
+    for threads in (2, 5):
+        assert np.array_equal(trajectory_on_cpu(threads, number, 3, constrained=constrained), single)
+    reference = trajectory_on_cpu(0, number, 3, constrained=constrained)
+    np.testing.assert_allclose(single, reference, rtol=0, atol=1e-12)
+    assert np.abs(trajectory_on_cpu(1, number, 4, constrained=constrained) - reference).max() > 0.1
 
 
 def run_from_state(platform: TestPlatform, xml: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include "meanforce/Export.h"
+#include "meanforce/internal/KernelOwner.h"
 #include "openmm/Integrator.h"
 #include "openmm/Kernel.h"
 #include <array>
@@ -53,7 +54,7 @@ namespace meanforce {
  * Kernels, their assignment to particles, the random seed and the initialization of auxiliary variables are read when a
  * Context is created (or reinitialized).  The step size and the temperature may be changed at any time.
  */
-class MEANFORCE_EXPORT GLEIntegrator : public OpenMM::Integrator {
+class MEANFORCE_EXPORT GLEIntegrator : public OpenMM::Integrator, public KernelOwner {
 public:
     /** How auxiliary variables start when a Context is created. */
     enum AuxiliaryInitialization {
@@ -155,6 +156,7 @@ public:
      */
     double getBathHeat() const;
     void step(int steps) override;
+    const OpenMM::KernelImpl& getKernelImpl() const override;
 protected:
     void initialize(OpenMM::ContextImpl& context) override;
     void cleanup() override;

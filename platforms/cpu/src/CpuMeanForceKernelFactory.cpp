@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
+#include "CpuIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
@@ -14,6 +15,7 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     CalcMomentTensorForceKernel::Name(),
+    IntegrateGLEStepKernel::Name(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -23,6 +25,8 @@ public:
         ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
         if (name == CalcMomentTensorForceKernel::Name())
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
+        if (name == IntegrateGLEStepKernel::Name())
+            return new CpuIntegrateGLEStepKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };
