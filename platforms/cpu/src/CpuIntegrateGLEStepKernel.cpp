@@ -54,32 +54,53 @@ static inline void scatter(const Vector8& source, const int* particle, int count
     }
 }
 
-static inline void addScaled(Vector8& sum, const Double8& scale, const Vector8& term) {
+template <class T>
+static inline void addScaled(Vector8& sum, T scale, const Vector8& term) {
     sum.x += scale*term.x;
     sum.y += scale*term.y;
     sum.z += scale*term.z;
 }
 
-/** sum += an element of a matrix times a component. */
-static inline void addProduct(Vector8& sum, double element, const Vector8& component) {
-    sum.x += element*component.x;
-    sum.y += element*component.y;
-    sum.z += element*component.z;
+/** sum += a block of a matrix times a component. */
+template <int D>
+static inline void addProduct(Vector8& sum, const double* block, const Vector8& component) {
+    if constexpr (D == 1) {
+        sum.x += block[0]*component.x;
+        sum.y += block[0]*component.y;
+        sum.z += block[0]*component.z;
+    }
+    else {
+        sum.x += block[0]*component.x+block[1]*component.y+block[2]*component.z;
+        sum.y += block[3]*component.x+block[4]*component.y+block[5]*component.z;
+        sum.z += block[6]*component.x+block[7]*component.y+block[8]*component.z;
+    }
 }
 
-/** Row a of (T-1) y. */
-static inline void propagateMemory(const double* row, const Vector8* y, int numComponents, Vector8& change) {
-    for (int b = 0; b < numComponents; b++)
-        addProduct(change, row[b], y[b]);
+/** The part of row a of (T-1) y that stays within u, component 0, and within s. */
+template <int D>
+static inline void propagateBath(const double* row, int a, const Vector8* y, int numComponents, Vector8& change) {
+    const int begin = (a == 0 ? 0 : 1), end = (a == 0 ? 1 : numComponents);
+    for (int b = begin; b < end; b++)
+        addProduct<D>(change, row+b*D*D, y[b]);
+}
+
+/** The part of row a of (T-1) y that goes from s to u, and from u to s. */
+template <int D>
+static inline void couple(const double* row, int a, const Vector8* y, int numComponents, Vector8& change) {
+    const int begin = (a == 0 ? 1 : 0), end = (a == 0 ? numComponents : 1);
+    for (int b = begin; b < end; b++)
+        addProduct<D>(change, row+b*D*D, y[b]);
 }
 
 /** Row a of sqrt(kT) S xi. */
+template <int D>
 static inline void addNoise(const double* row, const Vector8* xi, int numComponents, Vector8& change) {
     for (int b = 0; b < numComponents; b++)
-        addProduct(change, row[b], xi[b]);
+        addProduct<D>(change, row+b*D*D, xi[b]);
 }
 
 /** (u, s) <- T (u, s) + sqrt(kT) S xi */
+template <int D>
 static inline void exchange(const CpuGLEBlock& block, const CpuGLEBath& bath, uint32_t seed, uint64_t noiseStep, double* s, double* heat, Vector8& v) {
     const int n = bath.numComponents;
     const double *decay = bath.decay.data(), *noise = bath.noise.data();
@@ -102,8 +123,9 @@ static inline void exchange(const CpuGLEBlock& block, const CpuGLEBath& bath, ui
     }
     for (int a = 0; a < n; a++) {
         Vector8 change = {};
-        propagateMemory(decay+a*n, y, n, change);
-        addNoise(noise+a*n, xi, n, change);
+        propagateBath<D>(decay+a*n*D*D, a, y, n, change);
+        couple<D>(decay+a*n*D*D, a, y, n, change);
+        addNoise<D>(noise+a*n*D*D, xi, n, change);
         if (a == 0) {
             addScaled(v, 1.0/sqrtMass, change);
             Double8 sum;
@@ -112,7 +134,7 @@ static inline void exchange(const CpuGLEBlock& block, const CpuGLEBath& bath, ui
             store(sum, heat);
         }
         else {
-            addProduct(change, 1.0, y[a]);
+            addScaled(change, 1.0, y[a]);
             store(change, s+(a-1)*3*LANES);
         }
     }
@@ -130,8 +152,14 @@ struct CpuGLEArguments {
 
 static inline void exchangeBlock(const CpuGLEArguments& args, int index, Vector8& v) {
     const CpuGLEBlock& block = args.blocks[index];
-    if (block.kernel >= 0)
-        exchange(block, args.baths[block.kernel], args.seed, args.noiseStep, args.s+(size_t) index*args.numModes*3*LANES, args.heat+index*LANES, v);
+    if (block.kernel < 0)
+        return;
+    const CpuGLEBath& bath = args.baths[block.kernel];
+    double *s = args.s+(size_t) index*args.numModes*3*LANES, *heat = args.heat+index*LANES;
+    if (bath.dimension == 1)
+        exchange<1>(block, bath, args.seed, args.noiseStep, s, heat, v);
+    else
+        exchange<3>(block, bath, args.seed, args.noiseStep, s, heat, v);
 }
 
 MEANFORCE_CLONES static void exchangeBlocks(const CpuGLEArguments& args, int begin, int end) {
@@ -154,9 +182,9 @@ MEANFORCE_CLONES static void stepBlocks(const CpuGLEArguments& args, double* pos
         gather(forces, block.particle, f);
         load(block.mass, mass);
         addScaled(v, args.h/mass, f);
-        addProduct(x, 0.5*args.h, v);
+        addScaled(x, 0.5*args.h, v);
         exchangeBlock(args, index, v);
-        addProduct(x, 0.5*args.h, v);
+        addScaled(x, 0.5*args.h, v);
         scatter(x, block.particle, block.count, positions);
         scatter(v, block.particle, block.count, args.v);
     }
@@ -222,8 +250,9 @@ void CpuIntegrateGLEStepKernel::updateBaths(const Step& step) {
     bathStepSize = step.h;
     bathkT = step.kT;
     baths.clear();
-    for (const GLEPropagator& propagator : propagators) {
-        baths.push_back({propagator.dimension, propagator.decay, propagator.noise});
+    for (size_t i = 0; i < propagators.size(); i++) {
+        const int d = kernelDimensions[i], numComponents = countComponents(propagators[i].dimension, d);
+        baths.push_back({d, numComponents, arrangeInBlocks(propagators[i].decay, d, numComponents, d), arrangeInBlocks(propagators[i].noise, d, numComponents, d)});
         for (double& element : baths.back().noise)
             element *= sqrt(step.kT);
     }

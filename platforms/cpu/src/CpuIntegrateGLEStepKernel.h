@@ -12,9 +12,9 @@ struct CpuGLEBlock {
     double mass[8];
 };
 
-/** T-1 and sqrt(kT) S of a kernel, numComponents x numComponents elements each. */
+/** T-1 and sqrt(kT) S of a kernel of dimension 1 or 3, see arrangeInBlocks(). */
 struct CpuGLEBath {
-    int numComponents;
+    int dimension, numComponents;
     std::vector<double> decay, noise;
 };
 

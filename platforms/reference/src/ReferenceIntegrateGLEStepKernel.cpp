@@ -25,6 +25,8 @@ void ReferenceIntegrateGLEStepKernel::initialize(const System& system, const GLE
     }
     for (int i = 0; i < integrator.getNumKernels(); i++)
         drifts.push_back(integrator.getKernel(i));
+    for (int i = 0; i < integrator.getNumKernels(); i++)
+        kernelDimensions.push_back(integrator.getKernelDimension(i));
     numModes = integrator.getNumModes();
     hasConstraints = system.getNumConstraints() > 0;
     s.assign(3*(size_t) system.getNumParticles()*numModes, 0.0);
@@ -93,33 +95,50 @@ void ReferenceIntegrateGLEStepKernel::exchangeWithBath(vector<Vec3>& v, const St
     for (size_t i = 0; i < v.size(); i++) {
         if (mass[i] == 0 || particleKernel[i] < 0)
             continue;
-        const GLEPropagator& propagator = propagators[particleKernel[i]];
-        const int dimension = propagator.dimension;
-        vector<array<double, 3> > normals(dimension);
-        for (int a = 0; a < dimension; a++)
+        const int bath = particleKernel[i], d = kernelDimensions[bath];
+        const GLEPropagator& propagator = propagators[bath];
+        const int numComponents = countComponents(propagator.dimension, d);
+        vector<array<double, 3> > normals(numComponents);
+        for (int a = 0; a < numComponents; a++)
             normals[a] = normal(step.noiseStep, i, a);
-        for (int direction = 0; direction < 3; direction++) {
-            double* modes = s.data()+(3*i+direction)*numModes;
-            vector<double> y(dimension), xi(dimension), change(dimension, 0.0);
-            for (int a = 0; a < dimension; a++) {
-                y[a] = (a == 0 ? sqrt(mass[i])*v[i][direction] : modes[a-1]);
-                xi[a] = normals[a][direction];
+        // One bath for each direction, or one for all three.
+        for (int direction = 0; direction < 3; direction += d) {
+            vector<double> y(propagator.dimension), xi(propagator.dimension), change(propagator.dimension, 0.0);
+            for (int a = 0; a < propagator.dimension; a++) {
+                const int component = a/d, k = direction+a%d;
+                y[a] = (component == 0 ? sqrt(mass[i])*v[i][k] : s[(3*i+k)*numModes+component-1]);
+                xi[a] = normals[component][k];
             }
-            propagateMemory(propagator, y, change);
+            propagateBath(propagator, d, y, change);
+            couple(propagator, d, y, change);
             addNoise(propagator, sqrt(step.kT), xi, change);
-            v[i][direction] += change[0]/sqrt(mass[i]);
-            for (int a = 1; a < dimension; a++)
-                modes[a-1] += change[a];
-            heat -= change[0]*(y[0]+0.5*change[0]);
+            for (int a = 0; a < propagator.dimension; a++) {
+                const int component = a/d, k = direction+a%d;
+                if (component == 0) {
+                    v[i][k] += change[a]/sqrt(mass[i]);
+                    heat -= change[a]*(y[a]+0.5*change[a]);
+                }
+                else
+                    s[(3*i+k)*numModes+component-1] += change[a];
+            }
         }
     }
 }
 
-/** (T-1) y */
-void ReferenceIntegrateGLEStepKernel::propagateMemory(const GLEPropagator& propagator, const vector<double>& y, vector<double>& change) const {
+/** The part of (T-1) y that stays within u, and within s. */
+void ReferenceIntegrateGLEStepKernel::propagateBath(const GLEPropagator& propagator, int d, const vector<double>& y, vector<double>& change) const {
     for (int a = 0; a < propagator.dimension; a++)
         for (int b = 0; b < propagator.dimension; b++)
-            change[a] += propagator.decay[a*propagator.dimension+b]*y[b];
+            if ((a < d) == (b < d))
+                change[a] += propagator.decay[a*propagator.dimension+b]*y[b];
+}
+
+/** The part of (T-1) y that goes from s to u, and from u to s. */
+void ReferenceIntegrateGLEStepKernel::couple(const GLEPropagator& propagator, int d, const vector<double>& y, vector<double>& change) const {
+    for (int a = 0; a < propagator.dimension; a++)
+        for (int b = 0; b < propagator.dimension; b++)
+            if ((a < d) != (b < d))
+                change[a] += propagator.decay[a*propagator.dimension+b]*y[b];
 }
 
 /** sqrt(kT) S xi */

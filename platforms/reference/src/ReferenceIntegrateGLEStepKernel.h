@@ -33,13 +33,16 @@ protected:
     virtual void exchangeWithBath(std::vector<OpenMM::Vec3>& v, const Step& step);
     std::vector<double> mass, inverseMass;
     std::vector<int> particleKernel;
+    /** 1 or 3 for each kernel. */
+    std::vector<int> kernelDimensions;
     std::vector<GLEPropagator> propagators;
     int numModes = 0;
 private:
     void stepConstrained(OpenMM::ReferencePlatform::PlatformData& data, const Step& step);
     void kick(std::vector<OpenMM::Vec3>& v, const std::vector<OpenMM::Vec3>& f, double h) const;
     void drift(std::vector<OpenMM::Vec3>& x, const std::vector<OpenMM::Vec3>& v, double h) const;
-    void propagateMemory(const GLEPropagator& propagator, const std::vector<double>& y, std::vector<double>& change) const;
+    void propagateBath(const GLEPropagator& propagator, int d, const std::vector<double>& y, std::vector<double>& change) const;
+    void couple(const GLEPropagator& propagator, int d, const std::vector<double>& y, std::vector<double>& change) const;
     void addNoise(const GLEPropagator& propagator, double sqrtkT, const std::vector<double>& xi, std::vector<double>& change) const;
     void updatePropagators(double h);
     std::vector<double> s;
