@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
+#include "CpuIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
 #include "openmm/KernelFactory.h"
@@ -15,6 +16,7 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
+    IntegrateGLEStepKernel::Name(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -24,6 +26,8 @@ public:
         ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
         if (name == MomentTensorForce::KernelName())
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
+        if (name == IntegrateGLEStepKernel::Name())
+            return new CpuIntegrateGLEStepKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };
