@@ -36,6 +36,11 @@ TOLERANCE = 1e-9
 #: What the hidden layers of a moment-tensor network may apply, and the largest degree of its moments.
 ACTIVATIONS = ("tanh", "silu")
 MAX_L = 4
+#: What a SchNet may be made of, and its largest number of blocks.
+SCHNET_ACTIVATIONS = ("tanh", "ssp", "silu")
+RADIAL_BASES = ("expnormal", "gaussian")
+CUTOFF_FUNCTIONS = ("cosine", "shifted_cosine", "polynomial")
+MAX_BLOCKS = 8
 
 _DESCRIPTION = "meanforce.json"
 _PARAMETERS = "parameters.safetensors"
