@@ -3,6 +3,7 @@
 #include "casters.h"
 #include "exceptions.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/internal/Coupling.h"
 #include <pybind11/stl.h>
 
 namespace pybind11 { namespace detail {
@@ -14,6 +15,15 @@ using namespace meanforce;
 
 void bindMomentTensorForce(py::module_& m) {
     using Force = MomentTensorForce;
+    m.def("coupleMoments", [](const std::vector<int>& degrees) {
+        py::list terms;
+        for (const CouplingTerm& term : coupleMoments(degrees))
+            terms.append(py::make_tuple(term.lm, term.value));
+        return terms;
+    });
+    m.def("checkProduct", [](int maxL, int channels, const std::vector<int>& degrees, const std::vector<int>& shifts) {
+        checkArguments([&] { checkProduct(maxL, channels, degrees, shifts); });
+    });
     m.def("is_MomentTensorForce", [](py::object force) {
         return dynamic_cast<Force*>(forceAddress(force)) != nullptr;
     });

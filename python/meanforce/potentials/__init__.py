@@ -6,7 +6,7 @@ Importing this module imports torch; ``import meanforce`` alone does not.
 
 from ..modelfile import BeadType
 from .base import Potential, Sum, neighbor_pairs
-from .momenttensor import MomentTensor, spherical_harmonics
+from .momenttensor import MomentTensor, products, spherical_harmonics
 from .splines import BSpline, PairSpline
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "Potential",
     "Sum",
     "neighbor_pairs",
+    "products",
     "spherical_harmonics",
 ]
