@@ -23,7 +23,8 @@ class MomentTensorForce(NetworkForce):
 
         M_{i,lm,c} = \sum_{j \ne i,\, r_{ij} < r_c} a_c(t_j)\, W_{lc}(r_{ij})\, Y_{lm}(\hat r_{ij})
 
-        x_i = (M_{i,00,c};\ \sum_m M_{i,lm,c}^2,\ l = 0 \dots L;\ \text{products}), \qquad U = \sum_i \mathrm{NN}_{t_i}(x_i)
+        x_i = (M_{i,00,c};\ \sum_m M_{i,lm,c}^2,\ l = 0 \dots L;\ \text{products}),
+        \qquad U = \sum_i \mathrm{NN}_{t_i}(x_i)
 
     `B` is the cubic cardinal B-spline and the `Y` are real spherical harmonics normalised so that
     :math:`\sum_m Y_{lm}(u) Y_{lm}(v) = P_l(u \cdot v)`. The energy is twice continuously differentiable at the cutoff.
@@ -73,7 +74,8 @@ class MomentTensorForce(NetworkForce):
             \sum_{m_1 m_2 m_3} K_{m_1 m_2 m_3} M_{l_1 m_1,c} M_{l_2 m_2,c+s_2} M_{l_3 m_3,c+s_3}
 
         Channels are counted modulo F. K is the Wigner 3j symbol in the basis of the Y, normalised to
-        :math:`\sum K^2 = 1`, its first entry positive. With an odd sum of degrees the product changes its sign in a mirror.
+        :math:`\sum K^2 = 1`, its first entry positive. With an odd sum of degrees the product changes its sign in a
+        mirror.
 
         Parameters
         ----------

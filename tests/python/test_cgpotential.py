@@ -13,7 +13,7 @@ from openmm import app, unit
 
 import meanforce
 from meanforce.modelfile import BeadType
-from meanforce.potentials import MomentTensor, PairSpline, Sum
+from meanforce.potentials import MomentTensor, PairSpline, Sum, products
 
 torch.set_num_threads(1)
 
@@ -31,7 +31,15 @@ def make_model(num_types):
     """A water-like model: repulsive pairs and a network of forces of some hundred kJ/mol/nm."""
     torch.manual_seed(num_types)
     pair = PairSpline(num_types, 0.5, 16).double()
-    network = MomentTensor(num_types, 0.45, max_l=3, channels=4, radial_functions=10, hidden=(8, 8)).double()
+    network = MomentTensor(
+        num_types,
+        0.45,
+        max_l=3,
+        channels=4,
+        radial_functions=10,
+        hidden=(8, 8),
+        products=products(3, 4, odd=True) if num_types == 2 else (),
+    ).double()
     with torch.no_grad():
         pair.coefficients.normal_()
         pair.coefficients.add_(20 * torch.relu(8.0 - torch.arange(16.0)))
