@@ -129,7 +129,11 @@ KERNEL void computeMoments(int numAtoms, GLOBAL const int* RESTRICT rowCount, GL
  * weights as [type][input][output], transposed as [type][output][input], so that both directions read consecutive numbers.
  */
 KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT layerSizes, GLOBAL const real* RESTRICT weights,
-        GLOBAL const real* RESTRICT transposed, GLOBAL const real* RESTRICT biases, GLOBAL real* RESTRICT moments, GLOBAL mixed* RESTRICT energyBuffer) {
+        GLOBAL const real* RESTRICT transposed, GLOBAL const real* RESTRICT biases, GLOBAL real* RESTRICT moments, GLOBAL real* RESTRICT beadEnergies
+#ifdef NUM_READOUTS_2
+        , real temperature
+#endif
+        ) {
     LOCAL real value[NUM_UNITS];
     LOCAL real gradient[NUM_UNITS];
     for (int i = GROUP_ID; i < numAtoms; i += NUM_GROUPS) {
@@ -177,6 +181,17 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
             weightStart += NUM_TYPES*inputs*outputs;
             biasStart += NUM_TYPES*outputs;
         }
+        if (LOCAL_ID == 0) {
+            // U_i = A_i - T B_i
+#ifdef NUM_READOUTS_2
+            beadEnergies[i] = value[NUM_UNITS-2];
+            beadEnergies[numAtoms+i] = value[NUM_UNITS-1];
+            gradient[NUM_UNITS-1] = -temperature;
+#else
+            beadEnergies[i] = value[NUM_UNITS-1];
+#endif
+        }
+        SYNC_THREADS
         // Until now gradient[] held the slope of each unit; backwards it becomes dU/d(its input).
         for (int layer = NUM_LAYERS-1; layer >= 0; layer--) {
             int inputs = layerSizes[layer], outputs = layerSizes[layer+1];
@@ -197,8 +212,6 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
                     moments[(i*NUM_MOMENTS+lm)*CHANNELS+c] *= 2*gradient[(l+1)*CHANNELS+c];
             moments[i*NUM_MOMENTS*CHANNELS+c] += gradient[c];
         }
-        if (LOCAL_ID == 0 && types[i] >= 0)
-            energyBuffer[GROUP_ID] += value[NUM_UNITS-1];
         SYNC_THREADS
     }
 }

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "CommonCalcMomentTensorForceKernel.h"
 #include "CommonMeanForceKernelSources.h"
-#include "meanforce/internal/MomentTensorForceImpl.h"
+#include "meanforce/MomentTensorForce.h"
 #include "openmm/OpenMMException.h"
-#include "openmm/common/ComputeForceInfo.h"
-#include "openmm/common/ContextSelector.h"
-#include "openmm/internal/ContextImpl.h"
 #include <algorithm>
 #include <cmath>
 
@@ -16,31 +13,15 @@ namespace meanforce {
 
 /** Every OpenCL device has at least this much local memory. */
 static constexpr int LOCAL_MEMORY = 32768;
-/** Work groups of the network; OpenMM's energy buffer has room for one element for each group of any size. */
+/** The largest work group of the network. */
 static constexpr int MAX_NETWORK_BLOCK = 128;
 
-class CommonCalcMomentTensorForceKernel::ForceInfo : public ComputeForceInfo {
-public:
-    explicit ForceInfo(const MomentTensorForce& force) : force(force) {
-    }
-    bool areParticlesIdentical(int particle1, int particle2) override {
-        return force.getParticleType(particle1) == force.getParticleType(particle2);
-    }
-private:
-    const MomentTensorForce& force;
-};
-
-void CommonCalcMomentTensorForceKernel::initialize(const System& system, const MomentTensorForce& force) {
-    ContextSelector selector(cc);
-    if (cc.getNumContexts() > 1)
-        throw OpenMMException("MomentTensorForce does not support using multiple devices, found "+to_string(cc.getNumContexts()));
+void CommonCalcMomentTensorForceKernel::initializeModel(const BeadForce& beadForce) {
+    auto& force = static_cast<const MomentTensorForce&>(beadForce);
     maxL = force.getMaxL();
     channels = force.getNumChannels();
-    numTypes = force.getNumTypes();
     numFunctions = force.getNumFilterFunctions();
-    cutoff = force.getCutoff();
     spacing = force.getFilterSpacing();
-    periodic = force.usesPeriodicBoundaryConditions();
     silu = (force.getActivation() == "silu");
     layerSizeValues = {force.getNumFeatures()};
     numUnits = force.getNumFeatures();
@@ -53,13 +34,12 @@ void CommonCalcMomentTensorForceKernel::initialize(const System& system, const M
         numWeights += (int) force.getLayerWeights(k).size();
         numBiases += (int) force.getLayerBiases(k).size();
     }
-    const int realSize = (cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float));
+    const int realSize = (int) getRealSize();
     if (2*numUnits*realSize > LOCAL_MEMORY)
         throw OpenMMException("MomentTensorForce: the features and units of all layers must be at most "+to_string(LOCAL_MEMORY/(2*realSize))+
                 " on this platform, found "+to_string(numUnits));
     networkBlockSize = min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()});
     int numAtoms = cc.getNumAtoms();
-    types.initialize<int>(cc, numAtoms, "momentTensorTypes");
     filters.initialize(cc, (numFunctions+7)*(maxL+1)*channels, realSize, "momentTensorFilters");
     typeWeights.initialize(cc, numTypes*channels, realSize, "momentTensorTypeWeights");
     layerSizes.initialize<int>(cc, layerSizeValues.size(), "momentTensorLayerSizes");
@@ -68,20 +48,10 @@ void CommonCalcMomentTensorForceKernel::initialize(const System& system, const M
     transposed.initialize(cc, numWeights, realSize, "momentTensorTransposedWeights");
     biases.initialize(cc, numBiases, realSize, "momentTensorBiases");
     moments.initialize(cc, (size_t) numAtoms*(maxL+1)*(maxL+1)*channels, realSize, "moments");
-    uploadParameters(force);
-    list = make_unique<NeighborList>(cc, cutoff, periodic, getPlatform().getName() == "OpenCL", [](int particle) {
-        throw MomentTensorForceImpl::positionError(particle);
-    });
-    list->initialize(types);
-    cc.addForce(info = new ForceInfo(force));
 }
 
-void CommonCalcMomentTensorForceKernel::uploadParameters(const MomentTensorForce& force) {
-    // OpenMM only exchanges particles of the same type, so types in the original order hold in any present order.
-    vector<int> typeValues;
-    for (int i = 0; i < force.getNumParticles(); i++)
-        typeValues.push_back(force.getParticleType(i));
-    types.upload(typeValues);
+void CommonCalcMomentTensorForceKernel::uploadParameters(const BeadForce& beadForce) {
+    auto& force = static_cast<const MomentTensorForce&>(beadForce);
     typeWeights.upload(force.getTypeWeights(), true);
     // Functions are counted from the cutoff inwards, q = G-1-k, and interval n needs functions n-3..n: three rows of zeros
     // come first.  The last interval kept is G+3, which sees only zeros.
@@ -107,12 +77,6 @@ void CommonCalcMomentTensorForceKernel::uploadParameters(const MomentTensorForce
     biases.upload(allBiases, true);
 }
 
-void CommonCalcMomentTensorForceKernel::copyParametersToContext(ContextImpl& context, const MomentTensorForce& force) {
-    ContextSelector selector(cc);
-    uploadParameters(force);
-    cc.invalidateMolecules(info);
-}
-
 void CommonCalcMomentTensorForceKernel::compile() {
     map<string, string> defines;
     defines["MAX_L"] = cc.intToString(maxL);
@@ -135,6 +99,8 @@ void CommonCalcMomentTensorForceKernel::compile() {
     defines["ROOT_5_8"] = cc.doubleToString(sqrt(5.0/8.0));
     if (silu)
         defines["SILU"] = "1";
+    if (numReadouts == 2)
+        defines["NUM_READOUTS_2"] = "1";
     ComputeProgram program = cc.compileProgram(CommonMeanForceKernelSources::momentTensor, defines);
     momentsKernel = program->createKernel("computeMoments");
     forceKernel = program->createKernel("computeForces");
@@ -160,31 +126,16 @@ void CommonCalcMomentTensorForceKernel::compile() {
     networkKernel->addArg(transposed);
     networkKernel->addArg(biases);
     networkKernel->addArg(moments);
-    networkKernel->addArg(cc.getEnergyBuffer());
+    networkKernel->addArg(beadEnergies);
+    if (numReadouts == 2)
+        networkKernel->addArg();                  // 8
 }
 
-double CommonCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy) {
-    ContextSelector selector(cc);
-    if (!compiled) {
-        compile();
-        compiled = true;
-    }
-    if (periodic) {
-        Vec3 box[3];
-        cc.getPeriodicBoxVectors(box[0], box[1], box[2]);
-        MomentTensorForceImpl::checkBox(box, cutoff);
-    }
-    buildNeighborList();
+void CommonCalcMomentTensorForceKernel::compute(bool includeForces) {
     computeMoments();
     evaluateNetwork();
     if (includeForces)
         computeForces();
-    list->finish();
-    return 0.0;
-}
-
-void CommonCalcMomentTensorForceKernel::buildNeighborList() {
-    list->build();
 }
 
 void CommonCalcMomentTensorForceKernel::computeMoments() {
@@ -193,6 +144,8 @@ void CommonCalcMomentTensorForceKernel::computeMoments() {
 }
 
 void CommonCalcMomentTensorForceKernel::evaluateNetwork() {
+    if (numReadouts == 2)
+        setRealArg(networkKernel, 8, temperature);
     networkKernel->execute(cc.getNumAtoms()*networkBlockSize, networkBlockSize);
 }
 

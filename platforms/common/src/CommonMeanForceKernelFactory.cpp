@@ -2,6 +2,7 @@
 #include "CommonMeanForceKernelFactory.h"
 #include "CommonIntegrateGLEStepKernel.h"
 #include "CommonCalcMomentTensorForceKernel.h"
+#include "meanforce/MomentTensorForce.h"
 #include "openmm/OpenMMException.h"
 // One include, one line in kernelNames() and one in createKernelImpl() per feature.
 
@@ -13,7 +14,7 @@ namespace meanforce {
 const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
     static const vector<string> names = {
         IntegrateGLEStepKernel::Name(),
-        CalcMomentTensorForceKernel::Name(),
+        MomentTensorForce::KernelName(),
     };
     return names;
 }
@@ -21,7 +22,7 @@ const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
 KernelImpl* CommonMeanForceKernelFactory::createKernelImpl(string name, const Platform& platform, ContextImpl& context) const {
     if (name == IntegrateGLEStepKernel::Name())
         return new CommonIntegrateGLEStepKernel(name, platform, getComputeContext(context));
-    if (name == CalcMomentTensorForceKernel::Name())
+    if (name == MomentTensorForce::KernelName())
         return new CommonCalcMomentTensorForceKernel(name, platform, getComputeContext(context));
     throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
 }

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
 #include "CpuVector.h"
+#include "meanforce/MomentTensorForce.h"
 #include "meanforce/internal/CubicBSpline.h"
-#include "meanforce/internal/MomentTensorForceImpl.h"
 #include "meanforce/internal/SphericalHarmonics.h"
-#include "openmm/internal/ContextImpl.h"
-#include "openmm/reference/ReferencePlatform.h"
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 using namespace OpenMM;
 using namespace std;
@@ -18,8 +15,6 @@ namespace meanforce {
 static constexpr int TILE = CpuCalcMomentTensorForceKernel::TILE;
 /** Rows of a weight matrix that are multiplied together. */
 static constexpr int ROWS = 4;
-/** The skin of the neighbour list, in units of the cutoff. */
-static constexpr double SKIN = 0.15;
 /** The shortest loop over beads that is worth a thread. */
 static constexpr int MIN_BEADS_PER_THREAD = 50;
 
@@ -291,25 +286,17 @@ static vector<float> pack(const double* w, int rows, int cols, bool transpose) {
     return packed;
 }
 
-void CpuCalcMomentTensorForceKernel::initialize(const System& system, const MomentTensorForce& force) {
+void CpuCalcMomentTensorForceKernel::readParameters(const BeadForce& beadForce) {
+    auto& force = static_cast<const MomentTensorForce&>(beadForce);
     maxL = force.getMaxL();
     channels = force.getNumChannels();
     numBlocks = roundUp(channels, LANES)/LANES;
     numMoments = (maxL+1)*(maxL+1);
     numFeatures = force.getNumFeatures();
     numFunctions = force.getNumFilterFunctions();
-    cutoff = force.getCutoff();
+    numReadouts = force.getNumReadouts();
     spacing = force.getFilterSpacing();
-    periodic = force.usesPeriodicBoundaryConditions();
     silu = (force.getActivation() == "silu");
-    loadParameters(force);
-}
-
-void CpuCalcMomentTensorForceKernel::copyParametersToContext(ContextImpl& context, const MomentTensorForce& force) {
-    loadParameters(force);
-}
-
-void CpuCalcMomentTensorForceKernel::loadParameters(const MomentTensorForce& force) {
     const int width = numBlocks*LANES;
     // Functions are counted from the cutoff inwards, q = G-1-k, and interval n needs functions n-3..n: three rows of zeros
     // come first.  The last interval kept is G+3, which sees only zeros.
@@ -335,24 +322,14 @@ void CpuCalcMomentTensorForceKernel::loadParameters(const MomentTensorForce& for
         }
         layers.push_back(layer);
     }
-    particles.clear();
-    types.clear();
+    // Beads are numbered by type.
     tiles.clear();
-    for (int type = 0; type < force.getNumTypes(); type++) {
-        int first = (int) particles.size();
-        for (int i = 0; i < force.getNumParticles(); i++)
-            if (force.getParticleType(i) == type) {
-                particles.push_back(i);
-                types.push_back(type);
-            }
-        int end = (int) particles.size();
-        for (; first < end; first += TILE)
-            tiles.push_back({first, min(TILE, end-first), type});
+    const int numBeads = (int) particles.size();
+    for (int first = 0, end; first < numBeads; first = end) {
+        for (end = first; end < numBeads && end < first+TILE && types[end] == types[first]; end++);
+        tiles.push_back({first, end-first, types[first]});
     }
-    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic);
-    positions.resize(particles.size());
     moments.resize(particles.size()*numBlocks*numMoments*LANES);
-    energies.resize(particles.size());
     int widest = numFeatures;
     for (const Layer& layer : layers)
         widest = max(widest, layer.outputs);
@@ -367,13 +344,7 @@ void CpuCalcMomentTensorForceKernel::loadParameters(const MomentTensorForce& for
     scratch.assign(parallel.getNumThreads(), one);
 }
 
-double CpuCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy) {
-    auto& data = *static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
-    const Vec3* box = data.periodicBoxVectors;
-    if (periodic)
-        MomentTensorForceImpl::checkBox(box, cutoff);
-    gatherPositions(*data.positions, box);
-    list->update(positions, box, parallel);
+void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
     const int numBeads = (int) particles.size();
     // Rows start at whole vectors.
     edges.start.assign(1, 0);
@@ -387,47 +358,21 @@ double CpuCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includ
                 findRow(tiles[t].first+i, box);
                 computeMoments(tiles[t].first+i, scratch[thread]);
             }
-            evaluateNetwork(tiles[t], scratch[thread]);
+            evaluateNetwork(tiles[t], temperature, scratch[thread]);
         }
     });
-    if (includeForces) {
-        vector<Vec3>& forces = *data.forces;
+    if (forces != nullptr)
         parallel.run(numBeads, MIN_BEADS_PER_THREAD, [&](int thread, int begin, int end) {
             for (int bead = begin; bead < end; bead++)
-                forces[particles[bead]] += computeForce(bead, scratch[thread]);
+                (*forces)[particles[bead]] += computeForce(bead, scratch[thread]);
         });
-    }
-    double energy = 0.0;
-    for (float e : energies)
-        energy += e;
-    return energy;
-}
-
-void CpuCalcMomentTensorForceKernel::gatherPositions(const vector<Vec3>& all, const Vec3* box) {
-    double largest = numeric_limits<double>::max();
-    if (periodic)
-        largest = CpuNeighborList::MaxImage*min({box[0][0], box[1][1], box[2][2]});
-    int bad = -1;
-    for (size_t bead = 0; bead < particles.size(); bead++) {
-        positions[bead] = all[particles[bead]];
-        bool good = true;
-        for (int k = 0; k < 3; k++)
-            good &= (fabs(positions[bead][k]) <= largest);    // false for NaN
-        if (!good && (bad == -1 || particles[bead] < bad))
-            bad = particles[bead];
-    }
-    if (bad != -1)
-        throw MomentTensorForceImpl::positionError(bad);
 }
 
 void CpuCalcMomentTensorForceKernel::findRow(int bead, const Vec3* box) {
     int edge = edges.start[bead];
-    const Vec3 origin = positions[bead];
     for (const CpuNeighborList::Neighbor* n = list->begin(bead); n != list->end(bead); n++) {
-        Vec3 delta = positions[n->bead]-origin;
-        if (periodic)
-            delta += box[0]*n->image[0]+box[1]*n->image[1]+box[2]*n->image[2];
-        double r2 = delta.dot(delta);
+        Vec3 delta;
+        double r2 = displacement(bead, *n, box, delta);
         if (r2 >= cutoff*cutoff)
             continue;
         double r = sqrt(r2);
@@ -476,7 +421,7 @@ Vec3 CpuCalcMomentTensorForceKernel::computeForce(int bead, Scratch& scratch) co
     return force;
 }
 
-void CpuCalcMomentTensorForceKernel::evaluateNetwork(const Tile& tile, Scratch& scratch) {
+void CpuCalcMomentTensorForceKernel::evaluateNetwork(const Tile& tile, double temperature, Scratch& scratch) {
     const int size = numBlocks*numMoments*LANES;
     // Lanes without a bead compute something that is never read.
     for (int i = 0; i < tile.count; i++)
@@ -489,11 +434,14 @@ void CpuCalcMomentTensorForceKernel::evaluateNetwork(const Tile& tile, Scratch& 
         if (k < last)
             activate(silu, scratch.values[k+1].data(), scratch.slopes[k].data(), rows*TILE);
     }
-    for (int i = 0; i < tile.count; i++)
-        energies[tile.first+i] = scratch.values[last+1][i];
-    // The last layer's single output has the gradient 1.
+    // U_i = A_i - T B_i
     vector<float>& gradient = scratch.gradient;
-    fill(gradient.begin(), gradient.begin()+TILE, 1.0f);
+    copy_n(scratch.values[last+1].begin(), tile.count, A.begin()+tile.first);
+    fill_n(gradient.begin(), TILE, 1.0f);
+    if (numReadouts == 2) {
+        copy_n(scratch.values[last+1].begin()+TILE, tile.count, B.begin()+tile.first);
+        fill_n(gradient.begin()+TILE, TILE, (float) -temperature);
+    }
     for (int k = last; k >= 0; k--) {
         const Layer& layer = layers[k];
         if (k < last)

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-#include "CpuNeighborList.h"
-#include "meanforce/CalcMomentTensorForceKernel.h"
-#include <memory>
+#include "CpuBeadForceKernel.h"
 #include <vector>
 
 namespace meanforce {
@@ -28,16 +26,14 @@ struct CpuChannels {
  * neighbours; beads lie on vector lanes in the network.  Every bead's row and every tile of the network is the work of one
  * thread, so results do not depend on the number of threads.
  */
-class CpuCalcMomentTensorForceKernel : public CalcMomentTensorForceKernel {
+class CpuCalcMomentTensorForceKernel : public CpuBeadForceKernel {
 public:
-    CpuCalcMomentTensorForceKernel(const std::string& name, const OpenMM::Platform& platform, OpenMM::ThreadPool& pool) :
-            CalcMomentTensorForceKernel(name, platform), parallel(pool) {
-    }
-    void initialize(const OpenMM::System& system, const MomentTensorForce& force) override;
-    double execute(OpenMM::ContextImpl& context, bool includeForces, bool includeEnergy) override;
-    void copyParametersToContext(OpenMM::ContextImpl& context, const MomentTensorForce& force) override;
+    using CpuBeadForceKernel::CpuBeadForceKernel;
     /** Up to this many beads of one type pass through the network together. */
     static constexpr int TILE = 16;
+protected:
+    void readParameters(const BeadForce& force) override;
+    void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
     /** A dense layer, packed for multiplication from the left and from the right: see pack(). */
     struct Layer {
@@ -64,28 +60,21 @@ private:
                 row.resize(size);
         }
     };
-    void loadParameters(const MomentTensorForce& force);
-    void gatherPositions(const std::vector<OpenMM::Vec3>& all, const OpenMM::Vec3* box);
     void findRow(int bead, const OpenMM::Vec3* boxVectors);
     CpuRow getRow(int bead) const;
     CpuChannels getChannels() const;
     void computeMoments(int bead, Scratch& scratch);
-    void evaluateNetwork(const Tile& tile, Scratch& scratch);
+    void evaluateNetwork(const Tile& tile, double temperature, Scratch& scratch);
     OpenMM::Vec3 computeForce(int bead, Scratch& scratch) const;
-    CpuParallel parallel;
-    int maxL, channels, numBlocks, numMoments, numFeatures, numFunctions;
-    double cutoff, spacing;
-    bool periodic, silu;
-    std::vector<int> particles, types;            // of each bead: its particle and its type
+    int maxL, channels, numBlocks, numMoments, numFeatures, numFunctions, numReadouts;
+    double spacing;
+    bool silu;
     std::vector<float> table;                     // [interval][l][padded channel], with zeros beyond both ends of the grid
     std::vector<float> typeWeights;               // [type][padded channel]
     std::vector<Layer> layers;
     std::vector<Tile> tiles;
-    std::unique_ptr<CpuNeighborList> list;
-    std::vector<OpenMM::Vec3> positions;
     Edges edges;
     std::vector<float> moments;                   // [bead][block][lm][lane]; replaced by dU/dM once a tile is evaluated
-    std::vector<float> energies;
     std::vector<Scratch> scratch;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
 #include "meanforce/Export.h"
+#include "meanforce/MomentTensorForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -13,7 +14,7 @@ using namespace std;
 namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
-    CalcMomentTensorForceKernel::Name(),
+    MomentTensorForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -21,7 +22,7 @@ public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
         // On the CPU platform this is the pool of its own PlatformData, with the number of threads that the user chose.
         ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
-        if (name == CalcMomentTensorForceKernel::Name())
+        if (name == MomentTensorForce::KernelName())
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ReferenceIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
+#include "meanforce/MomentTensorForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -15,7 +16,7 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     IntegrateGLEStepKernel::Name(),
-    CalcMomentTensorForceKernel::Name(),
+    MomentTensorForce::KernelName(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
@@ -23,7 +24,7 @@ public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
         if (name == IntegrateGLEStepKernel::Name())
             return new ReferenceIntegrateGLEStepKernel(name, platform);
-        if (name == CalcMomentTensorForceKernel::Name())
+        if (name == MomentTensorForce::KernelName())
             return new ReferenceCalcMomentTensorForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
