@@ -14,6 +14,7 @@ from openmm import unit
 
 from . import modelfile
 from ._openmm import strip_units
+from .beadforce import NetworkForce
 from .modelfile import BeadType, Component
 from .momenttensor import MomentTensorForce
 
@@ -92,9 +93,11 @@ class CGPotential:
             its name. A model with a single type and no table of types takes every atom for that type. Distances are
             periodic exactly if the topology has box vectors.
         temperature : float or Quantity, optional
-            In K. Without effect on a potential that does not depend on temperature, which are all in this version.
+            In K. A potential that depends on temperature needs it; others ignore it.
         replicas : int
-            Only 1 in this version.
+            Number of copies of the topology that do not see one another. The System holds the beads of the first copy,
+            then those of the second, and so on; ``meanforce.replicas`` makes a topology and positions to match. All
+            copies share the box and the temperature; a barostat is refused.
         implementation : str
             ``"native"``, or ``"torchscript"`` to run the TorchScript half in float64, with openmm-torch's TorchForce
             where that is installed and OpenMM's PythonForce elsewhere.
@@ -109,24 +112,24 @@ class CGPotential:
             If a bead's type or mass is unknown, the box is smaller than twice the cutoff, or another argument has
             a value that is not allowed.
         """
-        if replicas != 1:
-            raise ValueError(
-                f"replicas must be 1, got {replicas!r}: several replicas are not available in this version"
-            )
+        _check_replicas(replicas)
+        if replicas > 1 and implementation != "native":
+            raise ValueError(f"replicas must be 1 with implementation={implementation!r}, got {replicas}")
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}")
         _check_temperature(temperature)
         atoms = list(topology.atoms())
         types = [self._type_of(atom) for atom in atoms]
         system = openmm.System()
-        for atom, bead_type in zip(atoms, types, strict=True):
-            system.addParticle(self._mass(atom, bead_type))
+        masses = [self._mass(atom, bead_type) for atom, bead_type in zip(atoms, types, strict=True)]
+        for mass in masses * replicas:
+            system.addParticle(mass)
         box = topology.getPeriodicBoxVectors()
         if box is not None:
             self._check_box(box)
             system.setDefaultPeriodicBoxVectors(*box)
         if implementation == "native":
-            forces = self.createForces(types, temperature, box is not None)
+            forces = self.createForces(types, temperature, box is not None, replicas)
         else:
             from . import _torchscript
 
@@ -137,18 +140,20 @@ class CGPotential:
         return system
 
     def createForces(
-        self, types: Iterable[int | str], temperature: Any = None, periodic: bool = False
+        self, types: Iterable[int | str], temperature: Any = None, periodic: bool = False, replicas: int = 1
     ) -> list[openmm.Force]:
         """Return the potential as native OpenMM forces, for a System whose particles are all beads.
 
         Parameters
         ----------
         types : iterable of int or str
-            The type of each bead, as its index or as its name.
+            The type of each bead of one replica, as its index or as its name.
         temperature : float or Quantity, optional
-            In K. Without effect on a potential that does not depend on temperature.
+            In K. A potential that depends on temperature needs it; others ignore it.
         periodic : bool
             Whether distances are those to the nearest periodic image.
+        replicas : int
+            Number of copies that do not see one another; particles are ordered copy by copy.
 
         Returns
         -------
@@ -158,13 +163,23 @@ class CGPotential:
         Raises
         ------
         ValueError
-            If a type is unknown or the temperature is not positive.
+            If a type is unknown, the temperature is missing or not positive, or `replicas` is not a whole number >= 1.
         """
         _check_temperature(temperature)
+        _check_replicas(replicas)
         indices = self._type_indices(types)
-        return [
+        forces = [
             _FORCES[component.kind](component, self.numTypes, indices, bool(periodic)) for component in self.components
         ]
+        for force in forces:
+            for replica in range(1, replicas):
+                for bead_type in indices:
+                    force.addParticle(bead_type, replica)
+            if isinstance(force, NetworkForce) and force.isTemperatureDependent():
+                if temperature is None:
+                    raise ValueError("the potential depends on the temperature: give temperature=, in K")
+                force.setDefaultTemperature(temperature)
+        return forces
 
     def toTorchScript(self, path: str | os.PathLike[str], types: Iterable[int | str], periodic: bool = False) -> None:
         """Write the potential of beads of given types in the form that openmm-torch's ``TorchForce`` expects.
@@ -260,6 +275,11 @@ def _check_temperature(temperature: Any) -> None:
         value = float(strip_units(temperature, unit.kelvin))
         if not 0 < value < math.inf:
             raise ValueError(f"temperature must be positive, got {value} K")
+
+
+def _check_replicas(replicas: Any) -> None:
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 1:
+        raise ValueError(f"replicas must be a whole number >= 1, got {replicas!r}")
 
 
 def _moment_tensor_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
