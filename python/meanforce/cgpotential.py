@@ -403,6 +403,8 @@ def _check_replicas(replicas: Any) -> None:
 def _moment_tensor_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
     sizes, tensors = component.architecture, component.tensors
     force = MomentTensorForce(num_types, component.cutoff, sizes["max_l"], sizes["channels"])
+    for degrees, shifts in sizes.get("products", []):
+        force.addProduct(degrees, shifts)
     force.setFilters(component.cutoff / sizes["radial_functions"], tensors["filters"])
     force.setTypeWeights(tensors["type_weights"])
     _set_readouts(force, component)
