@@ -37,8 +37,9 @@ struct SchNetModel {
     SchNetRadial radial;
 };
 
-/** Every pair of beads within the cutoff, once, in the row of one of them. */
+/** Pairs of beads within the cutoff, in rows: those of one bead with some others. */
 struct SchNetPairs {
+    int longestRow;
     const int *rowStart, *bead, *target;    // the other bead, and its row in the buffer of the thread
     const int* interval;
     const float *f, *r, *x, *y, *z;         // position in the interval of the table; distance and direction to the other bead
@@ -46,11 +47,12 @@ struct SchNetPairs {
 };
 
 /**
- * What one thread works on: the pairs of some rows, then some beads.  Sums over pairs go to a buffer with a row for each of
- * its own rows, then one for each other bead that its pairs touch.
+ * What one thread works on: the pairs in the rows of some beads, then some beads.  Sums over pairs go to a buffer with a row
+ * for each of its own rows, then one for each other bead that its pairs touch.
  */
 struct SchNetThread {
     int rowBegin, rowEnd, beadBegin, beadEnd;
+    SchNetPairs pairs;
     int numHalo;
     const int* halo;                        // sorted
     float* buffer;
@@ -61,8 +63,7 @@ struct SchNetThread {
 struct SchNetState {
     int numBeads;
     const int* types;
-    SchNetPairs pairs;
-    int longestRow, numThreads;
+    int numThreads;
     const SchNetThread* threads;
     float *y, *g;                           // features, later dU/dy; dU/dm
     float* const* h;                        // of each block but the first
