@@ -24,6 +24,9 @@ FilterGridSearch::FilterGridSearch(const SchNetForce& force, const vector<Vec3>&
     addRandomFrame(25, 0.15*cutoff);
     addRandomFrame(50, 0.2*cutoff);
     addRandomFrame(97, 0.25*cutoff);
+    // Few pairs of a packing are where a cutoff function has a kink in its slope, if it has one.
+    const double kink = force.getLowerCutoff();
+    addSamples(kink > 0 ? 4096 : 512, kink > 0 ? min(0.9*kink, 0.2*cutoff) : 0.2*cutoff, cutoff);
     for (size_t first = 0; first < positions.size(); first += types.size())
         addFrame(vector<Vec3>(positions.begin()+first, positions.begin()+first+types.size()), types, numeric_limits<double>::infinity());
 }
@@ -95,6 +98,31 @@ double FilterGridSearch::compare(const Frame& frame) const {
     return max(sqrt(difference/size), fabs(energy-frame.energy)/(forces.size()*rms*cutoff));
 }
 
+void FilterGridSearch::addSamples(int count, double from, double to) {
+    sampleSlopes.resize((size_t) count*numBlocks*numFilters);
+    vector<double> W(numFilters);
+    for (int k = 0; k < count; k++) {
+        sampleDistances.push_back(from+(k+0.5)*(to-from)/count);
+        for (int b = 0; b < numBlocks; b++)
+            network.evaluate(b, sampleDistances[k], W.data(), &sampleSlopes[((size_t) k*numBlocks+b)*numFilters]);
+    }
+}
+
+double FilterGridSearch::compareSlopes(const vector<FilterTable>& tables) const {
+    double difference = 0.0, size = 0.0;
+    vector<double> W(numFilters), dWdr(numFilters);
+    for (size_t k = 0; k < sampleDistances.size(); k++)
+        for (int b = 0; b < numBlocks; b++) {
+            const double r = sampleDistances[k], *exact = &sampleSlopes[(k*numBlocks+b)*numFilters];
+            tables[b].evaluate(r, W.data(), dWdr.data());
+            for (int c = 0; c < numFilters; c++) {
+                difference += r*r*(dWdr[c]-exact[c])*(dWdr[c]-exact[c]);
+                size += r*r*exact[c]*exact[c];
+            }
+        }
+    return size == 0 ? 0.0 : sqrt(difference/size);
+}
+
 double FilterGridSearch::measure(int degree, int intervals) {
     vector<FilterTable> tables;
     const size_t width = (size_t) numBlocks*numFilters;
@@ -120,7 +148,7 @@ double FilterGridSearch::measure(int degree, int intervals) {
         tables.emplace_back(cutoff, degree, intervals, coefficients);
     }
     model.setFilterTables(tables);
-    double error = 0.0;
+    double error = compareSlopes(tables);
     for (const Frame& frame : frames) {
         double found = compare(frame);
         // NaN, from weights that overflow, must not pass for 0.

@@ -272,9 +272,10 @@ class SchNetForce(NetworkForce):
         """Find the coarsest grid whose error is below the tolerance, and put the filters on it.
 
         The error is measured against the filter network, in double precision, for random packings of all types with up
-        to 50 neighbours per bead, and for `positions`. It is the largest of any of them of the root mean square
-        difference of forces, relative to their root mean square, and of the energy's difference per bead, relative to
-        that root mean square times the cutoff. All other parameters must have been set before.
+        to 50 neighbours per bead, and for `positions`. It is the largest that any of them has of the root mean square
+        difference of forces, relative to their root mean square, of the energy's difference per bead, relative to that
+        root mean square times the cutoff, and of the root mean square difference of the filters' derivatives, relative
+        to theirs. All other parameters must have been set before.
 
         Parameters
         ----------

@@ -152,10 +152,11 @@ public:
     /**
      * Choose the grid: the coarsest whose error is below the tolerance, cubic if 1024 intervals are enough for that and quintic
      * otherwise.  The error is measured against the filter network, in double precision, for random packings of all types
-     * with up to 50 neighbours, and for the given positions; it is the largest of any of them, and that of the forces'
-     * root mean square difference relative to their root mean square, or of the energy's difference per bead relative to that
-     * same root mean square times the cutoff.  All parameters must have been set.  Throws an exception if 2048 intervals are
-     * not enough: a cutoff function with a kink in its slope, r_0 > 0, needs exact filters.
+     * with up to 50 neighbours, and for the given positions.  It is the largest that any of them has of the forces' root mean
+     * square difference relative to their root mean square, of the energy's difference per bead relative to that root mean
+     * square times the cutoff, and of the root mean square difference of the filters' derivatives relative to theirs.  All
+     * parameters must have been set.  Throws an exception if 2048 intervals are not enough, as for a cutoff function with a
+     * kink in its slope, r_0 > 0: that needs exact filters, or a larger tolerance.
      *
      * @param tolerance   the largest error allowed
      * @param positions   configurations to measure too, one after another, in nm, not periodic

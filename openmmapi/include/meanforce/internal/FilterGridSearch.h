@@ -34,12 +34,17 @@ private:
     /** A packing in a cubic box whose side is twice the cutoff: random points, but none closer than `distance` to another. */
     void addRandomFrame(int numBeads, double distance);
     double compare(const Frame& frame) const;
+    /** Distances between two limits, and the filters' derivatives there. */
+    void addSamples(int count, double from, double to);
+    /** The error of the filters' derivatives at these distances, as common as they are in three dimensions. */
+    double compareSlopes(const std::vector<FilterTable>& tables) const;
     const double cutoff;
     const int numTypes, numFilters, numBlocks;
     double temperature;
     SchNetModel model;
     FilterNetwork network;
     std::vector<Frame> frames;
+    std::vector<double> sampleDistances, sampleSlopes;    // dW/dr of all blocks at each distance
     // Grids share knots: the filters of all blocks at each fraction of the cutoff are kept.
     std::map<double, std::vector<double> > values, slopes;
 };
