@@ -11,8 +11,8 @@ using namespace std;
 
 namespace meanforce {
 
-/** The shortest loop over beads that is worth a thread. */
-static constexpr int MIN_BEADS_PER_THREAD = 400;
+/** The fewest beads that are worth a thread. */
+static constexpr int MIN_BEADS_PER_THREAD = 500;
 
 // ---- vector code: plain static functions on plain arrays ----
 
@@ -23,8 +23,8 @@ MEANFORCE_CLONES void findNeighborsOfRow(int bead, const CpuNeighborList::Neighb
     findPairRow(bead, begin, end, positions, periodic, box, cutoff2, row);
 }
 
-/** Returns the energy of all pairs of the row; adds to the force on its bead. */
-MEANFORCE_CLONES double evaluateRow(const CpuSplinePieces& s, CpuPairRow::View& row, double* force) {
+/** Add to the sums (force, energy) of the row's bead and of its neighbours. */
+MEANFORCE_CLONES void evaluateRow(int bead, const CpuSplinePieces& s, CpuPairRow::View& row, double* sums) {
     double *f = row.a, *inverseR = row.b;
     for (int e = 0; e < row.count; e++) {
         const double r = sqrt(row.r2[e]);
@@ -35,19 +35,27 @@ MEANFORCE_CLONES double evaluateRow(const CpuSplinePieces& s, CpuPairRow::View& 
         // Two beads at the same point have no direction.
         inverseR[e] = r > 0 ? 1/r : 0.0;
     }
-    double energy = 0.0, fx = 0.0, fy = 0.0, fz = 0.0;
+    double fx = 0.0, fy = 0.0, fz = 0.0, energy = 0.0;
     for (int e = 0; e < row.count; e++) {
         const double* a = s.pieces+4*(s.start[s.types[row.bead[e]]]+row.interval[e]);
-        energy += a[0]+f[e]*(a[1]+f[e]*(a[2]+f[e]*a[3]));
-        const double scale = inverseR[e]*(a[1]+f[e]*(2*a[2]+f[e]*3*a[3]));
-        fx += scale*row.x[e];
-        fy += scale*row.y[e];
-        fz += scale*row.z[e];
+        const double scale = s.inverseSpacing*inverseR[e]*(a[1]+f[e]*(2*a[2]+f[e]*3*a[3]));
+        const double x = scale*row.x[e], y = scale*row.y[e], z = scale*row.z[e];
+        const double half = 0.5*(a[0]+f[e]*(a[1]+f[e]*(a[2]+f[e]*a[3])));
+        fx -= x;
+        fy -= y;
+        fz -= z;
+        energy += half;
+        double* neighbor = sums+4*row.bead[e];
+        neighbor[0] += x;
+        neighbor[1] += y;
+        neighbor[2] += z;
+        neighbor[3] += half;
     }
-    force[0] = -s.inverseSpacing*fx;
-    force[1] = -s.inverseSpacing*fy;
-    force[2] = -s.inverseSpacing*fz;
-    return energy;
+    double* own = sums+4*bead;
+    own[0] += fx;
+    own[1] += fy;
+    own[2] += fz;
+    own[3] += energy;
 }
 
 }
@@ -65,22 +73,62 @@ void CpuCalcPairSplineForceKernel::readParameters(const BeadForce& beadForce) {
             start.push_back(PairSplineForce::getPair(type1, type2)*numFunctions);
     exclusions = force.listExclusions();
     rows.resize(parallel.getNumThreads());
+    sums.resize(parallel.getNumThreads());
 }
 
 void CpuCalcPairSplineForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
-    parallel.run((int) particles.size(), MIN_BEADS_PER_THREAD, [&](int thread, int begin, int end) {
-        for (int bead = begin; bead < end; bead++) {
-            CpuPairRow::View row = rows[thread].reserve(list->end(bead)-list->begin(bead));
-            findNeighborsOfRow(bead, list->begin(bead), list->end(bead), positions.data(), periodic, box, cutoff*cutoff, row);
-            if (!exclusions[particles[bead]].empty())
-                removeExclusions(bead, row);
-            Vec3 force;
-            A[bead] = (float) (0.5*evaluateRow({numFunctions, cutoff, numFunctions/cutoff, pieces.data(), &start[types[bead]*numTypes], types.data()},
-                    row, &force[0]));
-            if (forces != nullptr)
-                (*forces)[particles[bead]] += force;
-        }
+    const int numBeads = (int) particles.size();
+    const int parts = max(1, min(parallel.getNumThreads(), numBeads/MIN_BEADS_PER_THREAD));
+    const vector<int> first = divideWork(parts);
+    parallel.run(parts, 1, [&](int thread, int begin, int end) {
+        for (int part = begin; part < end; part++)
+            computeBeads(first[part], first[part+1], box, rows[part], sums[part]);
     });
+    for (int bead = 0; bead < numBeads; bead++) {
+        Sum total = sums[0][bead];
+        for (int part = 1; part < parts; part++) {
+            const Sum& other = sums[part][bead];
+            total = {total.x+other.x, total.y+other.y, total.z+other.z, total.energy+other.energy};
+        }
+        A[bead] = (float) total.energy;
+        if (forces != nullptr)
+            (*forces)[particles[bead]] += Vec3(total.x, total.y, total.z);
+    }
+}
+
+const CpuNeighborList::Neighbor* CpuCalcPairSplineForceKernel::firstLater(int bead) const {
+    // Rows are sorted.  Two images of one neighbour stand in the rows of both beads.
+    const CpuNeighborList::Neighbor* first = list->begin(bead);
+    for (size_t length = list->end(bead)-first; length > 0; length /= 2)
+        first += (first[length/2].bead < bead ? length-length/2 : 0);
+    return first;
+}
+
+/** Where the beads of each part start, so that all parts have about the same number of pairs. */
+vector<int> CpuCalcPairSplineForceKernel::divideWork(int parts) const {
+    const int numBeads = (int) particles.size();
+    if (parts == 1)
+        return {0, numBeads};
+    vector<long long> before = {0};
+    for (int bead = 0; bead < numBeads; bead++)
+        before.push_back(before[bead]+(list->end(bead)-firstLater(bead)));
+    vector<int> first;
+    for (int part = 0; part < parts; part++)
+        first.push_back((int) (lower_bound(before.begin(), before.end()-1, before[numBeads]*part/parts)-before.begin()));
+    first.push_back(numBeads);
+    return first;
+}
+
+void CpuCalcPairSplineForceKernel::computeBeads(int begin, int end, const Vec3* box, CpuPairRow& memory, vector<Sum>& sums) const {
+    sums.assign(particles.size(), {0.0, 0.0, 0.0, 0.0});
+    for (int bead = begin; bead < end; bead++) {
+        const CpuNeighborList::Neighbor *first = firstLater(bead), *last = list->end(bead);
+        CpuPairRow::View row = memory.reserve(last-first);
+        findNeighborsOfRow(bead, first, last, positions.data(), periodic, box, cutoff*cutoff, row);
+        if (!exclusions[particles[bead]].empty())
+            removeExclusions(bead, row);
+        evaluateRow(bead, {numFunctions, cutoff, numFunctions/cutoff, pieces.data(), &start[types[bead]*numTypes], types.data()}, row, &sums[0].x);
+    }
 }
 
 void CpuCalcPairSplineForceKernel::removeExclusions(int bead, CpuPairRow::View& row) const {

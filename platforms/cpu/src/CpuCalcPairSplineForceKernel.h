@@ -16,8 +16,8 @@ struct CpuSplinePieces {
 };
 
 /**
- * PairSplineForce on the CPU platform, in double precision.  Every bead's row is the work of one thread, so results do not
- * depend on the number of threads.
+ * PairSplineForce on the CPU platform, in double precision.  Each pair is computed once, by the thread that has the bead with
+ * the lower number, and every thread adds to sums of its own: results are the same bits whenever the number of threads is.
  */
 class CpuCalcPairSplineForceKernel : public CpuBeadForceKernel {
 public:
@@ -26,12 +26,21 @@ protected:
     void readParameters(const BeadForce& force) override;
     void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
+    /** The force on a bead and its energy. */
+    struct Sum {
+        double x, y, z, energy;
+    };
+    /** The neighbours of a bead with higher numbers. */
+    const CpuNeighborList::Neighbor* firstLater(int bead) const;
+    void computeBeads(int begin, int end, const OpenMM::Vec3* box, CpuPairRow& memory, std::vector<Sum>& sums) const;
     void removeExclusions(int bead, CpuPairRow::View& row) const;
+    std::vector<int> divideWork(int parts) const;
     int numTypes, numFunctions;
     std::vector<double> pieces;
     std::vector<int> start;                         // [type][type of the neighbour]
     std::vector<std::vector<int> > exclusions;      // of each particle
     std::vector<CpuPairRow> rows;                   // of each thread
+    std::vector<std::vector<Sum> > sums;            // of each thread, for each bead
 };
 
 }
