@@ -17,6 +17,7 @@ from . import modelfile
 from ._openmm import strip_units
 from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
 
 if TYPE_CHECKING:
     import torch
@@ -234,8 +235,8 @@ class CGPotential:
         Returns
         -------
         list of openmm.Force
-            One for each component: MomentTensorForce, SchNetForce, or CustomNonbondedForce for a pair spline. For a
-            model of another architecture one TorchForce or PythonForce.
+            One for each component: MomentTensorForce, SchNetForce or PairSplineForce. For a model of another
+            architecture one TorchForce or PythonForce.
 
         Raises
         ------
@@ -453,32 +454,11 @@ def _set_readouts(force: Any, component: Component) -> None:
 
 
 def _pair_spline_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
-    """Return a CustomNonbondedForce with the splines of all pairs of types, one after another, in one table.
-
-    Three zero coefficients between two splines keep them apart, and three at each end give the table the vanishing
-    curvature of the natural spline that OpenMM lays through it: what it evaluates is the same function, not
-    an approximation.
-    """
-    coefficients = component.tensors["coefficients"]
-    pairs, functions = coefficients.shape
-    spacing = component.cutoff / functions
-    stride = functions + 3
-    line = np.concatenate([np.pad(coefficients, ((0, 0), (3, 0))).reshape(-1), np.zeros(3)])
-    knots = (line[:-2] + 4 * line[1:-1] + line[2:]) / 6  # at x = -3 D, -2 D, ...
-    table = openmm.Continuous1DFunction(knots, -3 * spacing, (len(knots) - 4) * spacing)
-    force = openmm.CustomNonbondedForce("u(r)" if pairs == 1 else "u(r + start(type1, type2))")
-    force.setName("PairSpline")
-    force.addTabulatedFunction("u", table)
-    if pairs > 1:
-        low = np.minimum.outer(np.arange(num_types), np.arange(num_types))
-        high = np.maximum.outer(np.arange(num_types), np.arange(num_types))
-        start = (high * (high + 1) // 2 + low) * stride * spacing
-        force.addTabulatedFunction("start", openmm.Discrete2DFunction(num_types, num_types, start.reshape(-1)))
-        force.addPerParticleParameter("type")
-    force.setNonbondedMethod(force.CutoffPeriodic if periodic else force.CutoffNonPeriodic)
-    force.setCutoffDistance(component.cutoff)
+    force = PairSplineForce(num_types, component.cutoff)
+    force.setCoefficients(component.tensors["coefficients"])
+    force.setUsesPeriodicBoundaryConditions(periodic)
     for bead_type in types:
-        force.addParticle([bead_type] if pairs > 1 else [])
+        force.addParticle(bead_type)
     return force
 
 

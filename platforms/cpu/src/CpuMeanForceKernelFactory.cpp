@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
 #include "CpuIntegrateGLEStepKernel.h"
+#include "CpuCalcPairSplineForceKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/PairSplineForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -17,6 +19,7 @@ namespace meanforce {
 static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
     IntegrateGLEStepKernel::Name(),
+    PairSplineForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -28,6 +31,8 @@ public:
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
         if (name == IntegrateGLEStepKernel::Name())
             return new CpuIntegrateGLEStepKernel(name, platform, pool);
+        if (name == PairSplineForce::KernelName())
+            return new CpuCalcPairSplineForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };
