@@ -420,7 +420,8 @@ def _schnet_force(component: Component, num_types: int, types: list[int], period
         force.addLayer(tensors[f"layers.{layer}.weight"], tensors[f"layers.{layer}.bias"])
     force.setTypeEnergies(tensors["type_energies"])
     if sizes["filter_grid"] is not None:
-        force.setFilterGrid(sizes["filter_grid"]["degree"], sizes["filter_grid"]["intervals"])
+        tables = np.stack([tensors[f"blocks.{block}.filter_table"] for block in range(sizes["blocks"])])
+        force.setFilterTables(sizes["filter_grid"]["degree"], sizes["filter_grid"]["intervals"], tables)
     force.setUsesPeriodicBoundaryConditions(periodic)
     for bead_type in types:
         force.addParticle(bead_type)

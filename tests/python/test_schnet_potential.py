@@ -200,9 +200,10 @@ def test_filters_on_a_grid_are_the_documented_splines():
     centers = rc - (rows - 1) * spacing
     u = ((r[:, None] - centers) / spacing).abs()
     splines = (torch.relu(2 - u) ** 3 - 4 * torch.relu(1 - u) ** 3) / 6
-    found = model.evaluate_filters(r)
+    found, (_, tensors) = model.evaluate_filters(r), model.components()[0]
     for block, exact in enumerate(model.exact_filters(centers)):
         coefficients = exact * (rows >= 3)[:, None]
+        assert np.allclose(tensors[f"blocks.{block}.filter_table"], coefficients.detach(), rtol=0, atol=1e-13)
         expected = (splines @ coefficients) * (r < rc)[:, None]
         assert torch.allclose(found[block], expected, rtol=0, atol=1e-13)
 
