@@ -144,6 +144,7 @@ class CGPotential:
         replicas: int = 1,
         implementation: str | None = None,
         filters: str = "tabulated",
+        tolerance: float | None = None,
     ) -> openmm.System:
         """Return a System of the beads in a topology, with their masses, the periodic box and the potential's forces.
 
@@ -166,6 +167,9 @@ class CGPotential:
         filters : str
             ``"tabulated"``, or ``"exact"`` to evaluate the filters of a native SchNet with their network at every
             distance, which is slow and the referee of the tables.
+        tolerance : float, optional
+            Largest error of a SchNet's tabulated filters, of forces relative to their root mean square. The default is
+            1e-6, or 1e-5 with a lower cutoff, where the slope of the filters has a kink.
 
         Returns
         -------
@@ -199,7 +203,7 @@ class CGPotential:
             system.setDefaultPeriodicBoxVectors(*box)
         if implementation == "native":
             self._check_native()
-            forces = self.createForces(types, temperature, box is not None, filters)
+            forces = self.createForces(types, temperature, box is not None, filters, tolerance)
         else:
             forces = [self._torch_force(types, temperature, box is not None)]
         for force in forces:
@@ -212,6 +216,7 @@ class CGPotential:
         temperature: Any = None,
         periodic: bool = False,
         filters: str = "tabulated",
+        tolerance: float | None = None,
     ) -> list[openmm.Force]:
         """Return the potential as OpenMM forces, for a System whose particles are all beads.
 
@@ -225,6 +230,8 @@ class CGPotential:
             Whether distances are those to the nearest periodic image.
         filters : str
             ``"tabulated"`` or ``"exact"``; see createSystem.
+        tolerance : float, optional
+            Of tabulated filters; see createSystem.
 
         Returns
         -------
@@ -246,10 +253,10 @@ class CGPotential:
         forces = []
         for component in self.components:
             force = _FORCES[component.kind](component, self.numTypes, indices, bool(periodic))
-            if component.kind == "schnet" and filters == "tabulated" and component.architecture["filter_grid"] is None:
-                force.tabulateFilters()
             if component.temperature_dependent:
                 force.setDefaultTemperature(kelvin)
+            if component.kind == "schnet" and filters == "tabulated":
+                _tabulate_filters(force, component, tolerance)
             forces.append(force)
         return forces
 
@@ -426,6 +433,14 @@ def _schnet_force(component: Component, num_types: int, types: list[int], period
     for bead_type in types:
         force.addParticle(bead_type)
     return force
+
+
+def _tabulate_filters(force: Any, component: Component, tolerance: float | None) -> None:
+    """Put the filters on a grid, unless the model brings its own."""
+    if component.architecture["filter_grid"] is None:
+        if tolerance is None:
+            tolerance = 1e-6 if component.architecture["cutoff_lower"] == 0 else 1e-5
+        force.tabulateFilters(tolerance)
 
 
 def _set_readouts(force: Any, component: Component) -> None:
