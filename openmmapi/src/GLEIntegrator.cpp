@@ -137,14 +137,19 @@ void GLEIntegrator::checkSystem(const System& system) const {
     if (!particleKernels.empty() && particleKernels.rbegin()->first >= system.getNumParticles())
         throw OpenMMException(text("GLEIntegrator: a kernel was set for particle ", particleKernels.rbegin()->first, ", but the System has ",
             system.getNumParticles(), " particles"));
+}
+
+bool GLEIntegrator::needsRefill(const System& system) const {
     for (int i = 0; i < system.getNumConstraints(); i++) {
         int particle1, particle2;
         double distance;
         system.getConstraintParameters(i, particle1, particle2, distance);
-        if (countAuxiliaries(system, particle1) > 0 || countAuxiliaries(system, particle2) > 0)
-            throw OpenMMException(text("GLEIntegrator: the constraint between particles ", particle1, " and ", particle2,
-                " involves a particle with memory.  Give both particles a kernel without auxiliary variables, or no constraint"));
+        const int kernel1 = getParticleKernel(particle1), kernel2 = getParticleKernel(particle2);
+        // With one friction for all, the bath and the projection on the constraints commute.
+        if (kernel1 != kernel2 || (kernel1 >= 0 && getKernel(kernel1).size() > 1))
+            return true;
     }
+    return false;
 }
 
 void GLEIntegrator::initialize(ContextImpl& contextRef) {

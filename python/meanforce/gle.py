@@ -51,7 +51,11 @@ class GLEIntegrator(openmm.Integrator):
     Random numbers are a function of (seed, steps taken, particle, component) only: all platforms use the same ones.
     Checkpoints and States with integrator parameters continue a trajectory exactly.
 
-    Constraints are allowed only between particles whose kernels have no memory. Kernels, their particles, the seed and
+    Constraints may act on particles with memory: the velocities that they forbid are then drawn anew from equilibrium
+    before the bath acts, and removed after it, which keeps the canonical distribution. Particles of mass zero and
+    virtual sites have no bath.
+
+    Kernels, their particles, the seed and
     the auxiliary initialization are read when a Context is created; step size and temperature may change at any time.
 
     Parameters

@@ -508,14 +508,6 @@ def test_bad_units() -> None:
         meanforce.GLEIntegrator(300 * unit.nanometer, DRIFT, 0.002)
 
 
-def test_constraint_of_particle_with_memory() -> None:
-    system = oscillators(3, 7.0, 500.0)
-    system.addConstraint(1, 2, 0.1)
-    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
-    with pytest.raises(openmm.OpenMMException, match="particles 1 and 2"):
-        TestPlatform("Reference").context(system, integrator)
-
-
 @pytest.mark.parametrize("name", ["Reference", "CPU"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_bad_position_is_named(name: str, bad: float) -> None:

@@ -50,8 +50,16 @@ namespace meanforce {
  * integrator parameters, hold all there is to continue a trajectory exactly: the auxiliary variables, the
  * temperature they belong to, the number of steps taken, the seed, and the heat of the bath.
  *
- * Constraints are allowed only between particles whose kernels have no auxiliary variables: constraint impulses
- * would be missing from the memory, and bias the temperature.  Particles of mass zero and virtual sites have no bath.
+ * Constraints between particles that share one friction without memory are treated as by LangevinMiddleIntegrator.  As soon
+ * as a constraint acts on a particle with memory, or joins particles with different kernels, each half drift ends on the
+ * constraints, and the velocities that they forbid are drawn anew from equilibrium before the bath acts and removed after it:
+ *
+ *     v += h F/m;  P;   x += (h/2) v on the constraints;   v += (1-P) w;  (u, s) <- T (u, s) + sqrt(kT) S xi;  P;
+ *     x += (h/2) v on the constraints,      P = projection on the constraints, <w^2> = kT/m.
+ *
+ * Then the memory sees what it would see without constraints, and the canonical distribution is kept; without the fresh w, or
+ * with one correction for the whole step, the temperature is off in proportion to h.  Particles of mass zero and virtual
+ * sites have no bath.
  *
  * Kernels, their assignment to particles, the random seed and the initialization of auxiliary variables are read when a
  * Context is created (or reinitialized).  The step size and the temperature may be changed at any time.
@@ -122,6 +130,8 @@ public:
      * a kernel of dimension 3.
      */
     int getNumModes() const;
+    /** Whether a constraint of the System needs the steps with fresh velocities along constraints that are described above. */
+    bool needsRefill(const OpenMM::System& system) const;
     /** Get the random number seed set by setRandomNumberSeed(). */
     int getRandomNumberSeed() const {
         return randomNumberSeed;
