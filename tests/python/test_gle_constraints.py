@@ -12,6 +12,8 @@ from openmm import unit
 import meanforce
 from conftest import TestPlatform
 
+# Strong memory that lasts: these kernels have large integrals, but are resolved by the step.
+pytestmark = pytest.mark.filterwarnings("ignore:.*kernel.brownian")
 KT = (unit.MOLAR_GAS_CONSTANT_R * 300 * unit.kelvin).value_in_unit(unit.kilojoule_per_mole)
 # A dumbbell of two particles in a field along z: energy -FIELD kT cos(theta).
 MASS, LENGTH, FIELD = 10.0, 0.2, 2.0
