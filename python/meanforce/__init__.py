@@ -14,12 +14,14 @@ from .gle import GLEIntegrator
 from .memorykernel import MemoryKernel
 from .modelfile import export
 from .momenttensor import MomentTensorForce
+from .schnet import SchNetForce
 
 __all__ = [
     "CGPotential",
     "GLEIntegrator",
     "MemoryKernel",
     "MomentTensorForce",
+    "SchNetForce",
     "__version__",
     "export",
     "platforms",
