@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
+#include "CpuCalcSchNetForceKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/SchNetForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -15,6 +17,7 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
+    SchNetForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -24,6 +27,8 @@ public:
         ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
         if (name == MomentTensorForce::KernelName())
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
+        if (name == SchNetForce::KernelName())
+            return new CpuCalcSchNetForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };
