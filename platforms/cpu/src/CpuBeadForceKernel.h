@@ -9,8 +9,10 @@
 namespace meanforce {
 
 /**
- * What all kernels of a BeadForce on the CPU platform share.  The beads that take part are numbered by type, then by index;
- * positions are double precision, and a Verlet list gives each bead's neighbours.
+ * What all kernels of a BeadForce on the CPU platform share.  The beads that take part are numbered by their places in the
+ * Verlet list that gives each bead's neighbours, by type and then in space, so that neighbours are near in memory.  Only
+ * particles change their places, when the list is rebuilt; the number of beads of each type does not.  Positions are double
+ * precision.
  */
 class CpuBeadForceKernel : public CalcBeadForceKernel {
 public:
@@ -28,7 +30,7 @@ protected:
     /** Read the parameters of the family's class; the beads below are already set. */
     virtual void readParameters(const BeadForce& force) = 0;
     /**
-     * Compute the energy A_i-T B_i of each bead, and add the forces on particles.  `positions` and `list` are up to date.
+     * Compute the energy A_i-T B_i of each bead, and add the forces on particles.  `list` is up to date.
      *
      * @param box       the periodic box vectors
      * @param forces    the forces on particles, or null if they are not wanted
@@ -36,20 +38,21 @@ protected:
     virtual void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) = 0;
     /** Set `delta` to the vector from a bead to its neighbour; return the square of its length. */
     double displacement(int bead, const CpuNeighborList::Neighbor& neighbor, const OpenMM::Vec3* box, OpenMM::Vec3& delta) const {
-        delta = positions[neighbor.bead]-positions[bead];
-        if (periodic)
-            delta += box[0]*neighbor.image[0]+box[1]*neighbor.image[1]+box[2]*neighbor.image[2];
+        delta = list->getDelta(bead, neighbor);
         return delta.dot(delta);
     }
     CpuParallel parallel;
     bool periodic;
     double cutoff;
-    std::vector<int> particles, types, replicas;    // of each bead
-    std::vector<OpenMM::Vec3> positions;
+    std::vector<int> particles, types;              // of each bead
     std::unique_ptr<CpuNeighborList> list;
     std::vector<float> A, B;                        // of each bead; B stays 0 unless the energy depends on the temperature
 private:
     void gatherPositions(const std::vector<OpenMM::Vec3>& all, const OpenMM::Vec3* box);
+    void sumEnergies(double temperature, double& energy, double& entropy);
+    // In the order of types and indices, which never changes: sums over it do not depend on when the list was built.
+    std::vector<int> members, replicas, places;
+    std::vector<OpenMM::Vec3> positions;
     std::string forceName, temperatureParameter;
     bool hasTemperatureDerivative;
     std::vector<double> replicaEnergies;
