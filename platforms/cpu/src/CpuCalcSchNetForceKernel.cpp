@@ -57,7 +57,7 @@ void CpuCalcSchNetForceKernel::readParameters(const BeadForce& force) {
 
 void CpuCalcSchNetForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
     numberBeads(box);
-    network->evaluate(parallel, orderedTypes, rowStart, [&](int i, CpuPairs& pairs) { findPairs(i, box, pairs); }, temperature,
+    network->evaluate(parallel, orderedTypes, rowStart, [&](int i, CpuPairs& pairs) { findPairs(i, pairs); }, temperature,
             orderedA, orderedB, forces == nullptr ? nullptr : &orderedForces);
     for (size_t i = 0; i < order.size(); i++) {
         A[order[i]] = (float) orderedA[i];
@@ -68,7 +68,10 @@ void CpuCalcSchNetForceKernel::compute(const Vec3* box, double temperature, vect
 }
 
 void CpuCalcSchNetForceKernel::numberBeads(const Vec3* box) {
+    // The list's places depend on when it was built, this order only on where the beads are.
     sortSpatially(positions, periodic ? box : nullptr, order);
+    for (int& bead : order)
+        bead = places[bead];
     number.resize(order.size());
     orderedTypes.resize(order.size());
     rowStart.assign(1, 0);
@@ -79,16 +82,16 @@ void CpuCalcSchNetForceKernel::numberBeads(const Vec3* box) {
     }
 }
 
-void CpuCalcSchNetForceKernel::findPairs(int i, const Vec3* box, CpuPairs& pairs) const {
+void CpuCalcSchNetForceKernel::findPairs(int i, CpuPairs& pairs) const {
     const int bead = order[i];
     pairs.reserve(list->end(bead)-list->begin(bead));
     for (const CpuNeighborList::Neighbor* neighbor = list->begin(bead); neighbor != list->end(bead); neighbor++) {
         // Every pair is in the rows of both; taking turns gives each row its share.
-        const int j = number[neighbor->bead];
+        const int j = number[neighbor->place()];
         if ((j > i) != ((i+j)%2 == 1))
             continue;
-        Vec3 delta;
-        const double r2 = displacement(bead, *neighbor, box, delta);
+        const Vec3 delta = list->getDelta(bead, *neighbor);
+        const double r2 = delta.dot(delta);
         if (r2 >= cutoff*cutoff)
             continue;
         const double r = sqrt(r2);

@@ -19,7 +19,7 @@ protected:
     void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
     void numberBeads(const OpenMM::Vec3* box);
-    void findPairs(int i, const OpenMM::Vec3* box, CpuPairs& pairs) const;
+    void findPairs(int i, CpuPairs& pairs) const;
     std::unique_ptr<CpuSchNet> network;
     std::vector<int> order, number;                 // of each number its bead, of each bead its number
     std::vector<int> orderedTypes, rowStart;        // by number

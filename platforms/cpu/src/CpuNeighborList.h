@@ -82,12 +82,15 @@ public:
         }
         return delta;
     }
-private:
     /** What neighbours need to know of the bead at a place; its position plus the box times image was in the box. */
     struct Bead {
         OpenMM::Vec3 position;
         int image[3];
     };
+    const Bead& getBead(int place) const {
+        return beads[place];
+    }
+private:
     struct Row {
         const Neighbor *first, *last;
     };
