@@ -48,13 +48,16 @@ DEVICE void multiplyTile(LOCAL_ARG const real* RESTRICT x, int inputs, int input
         LOCAL_ARG real* RESTRICT y) {
     for (int out = LOCAL_ID*VECTOR_WIDTH; out < outputStride; out += LOCAL_SIZE*VECTOR_WIDTH) {
         vec sum[TILE];
+#pragma unroll
         for (int t = 0; t < TILE; t++)
             sum[t] = 0;
         for (int in = 0; in < inputs; in++) {
             vec w = VLOAD(weights+in*outputStride+out);
+#pragma unroll
             for (int t = 0; t < TILE; t++)
                 sum[t] += x[t*inputStride+in]*w;
         }
+#pragma unroll
         for (int t = 0; t < TILE; t++)
             VSTORE(sum[t], y+t*outputStride+out);
     }
@@ -281,6 +284,7 @@ KERNEL void passMessages(int numAtoms, int block, GLOBAL const int* RESTRICT row
         int count = min(rowCount[i], capacity);
         for (int channel = LOCAL_ID*VECTOR_WIDTH; channel < FILTER_STRIDE; channel += LOCAL_SIZE*VECTOR_WIDTH*VECTORS_PER_ITEM) {
             vec sum[VECTORS_PER_ITEM];
+#pragma unroll
             for (int v = 0; v < VECTORS_PER_ITEM; v++)
                 sum[v] = 0;
             for (int k = 0; k < count; k++) {
@@ -289,14 +293,17 @@ KERNEL void passMessages(int numAtoms, int block, GLOBAL const int* RESTRICT row
                 findWeights(f, B);
                 int hj = rows[i*capacity+k]*FILTER_STRIDE+channel;
                 int row = interval*FILTER_STRIDE+channel;
+#pragma unroll
                 for (int v = 0; v < VECTORS_PER_ITEM; v++) {
                     int next = v*LOCAL_SIZE*VECTOR_WIDTH;
                     vec W = B[0]*VLOAD(table+row+next);
+#pragma unroll
                     for (int s = 1; s <= DEGREE; s++)
                         W += B[s]*VLOAD(table+row+next+s*FILTER_STRIDE);
                     sum[v] += W*VLOAD(h+hj+next);
                 }
             }
+#pragma unroll
             for (int v = 0; v < VECTORS_PER_ITEM; v++)
                 VSTORE(sum[v], m+i*FILTER_STRIDE+channel+v*LOCAL_SIZE*VECTOR_WIDTH);
         }
@@ -315,6 +322,7 @@ KERNEL void passGradients(int numAtoms, int paddedNumAtoms, int block, GLOBAL co
         real forceX = 0, forceY = 0, forceZ = 0;
         for (int channel = LOCAL_ID*VECTOR_WIDTH; channel < FILTER_STRIDE; channel += LOCAL_SIZE*VECTOR_WIDTH*VECTORS_PER_ITEM) {
             vec sum[VECTORS_PER_ITEM], gi[VECTORS_PER_ITEM], hi[VECTORS_PER_ITEM];
+#pragma unroll
             for (int v = 0; v < VECTORS_PER_ITEM; v++) {
                 int next = channel+v*LOCAL_SIZE*VECTOR_WIDTH;
                 sum[v] = 0;
@@ -330,10 +338,12 @@ KERNEL void passGradients(int numAtoms, int paddedNumAtoms, int block, GLOBAL co
                 int j = rows[i*capacity+k]*FILTER_STRIDE+channel;
                 int row = interval*FILTER_STRIDE+channel;
                 vec slope = 0;
+#pragma unroll
                 for (int v = 0; v < VECTORS_PER_ITEM; v++) {
                     int next = v*LOCAL_SIZE*VECTOR_WIDTH;
                     vec C = VLOAD(table+row+next);
                     vec W = B[0]*C, dWdr = dB[0]*C;
+#pragma unroll
                     for (int s = 1; s <= DEGREE; s++) {
                         C = VLOAD(table+row+next+s*FILTER_STRIDE);
                         W += B[s]*C;
@@ -348,6 +358,7 @@ KERNEL void passGradients(int numAtoms, int paddedNumAtoms, int block, GLOBAL co
                 forceY += dUdr*delta.y;
                 forceZ += dUdr*delta.z;
             }
+#pragma unroll
             for (int v = 0; v < VECTORS_PER_ITEM; v++)
                 VSTORE(sum[v], dUdh+i*FILTER_STRIDE+channel+v*LOCAL_SIZE*VECTOR_WIDTH);
         }
