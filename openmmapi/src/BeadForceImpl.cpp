@@ -7,6 +7,10 @@
 #include "openmm/CompoundIntegrator.h"
 #include "openmm/LangevinIntegrator.h"
 #include "openmm/LangevinMiddleIntegrator.h"
+#include "openmm/MonteCarloAnisotropicBarostat.h"
+#include "openmm/MonteCarloBarostat.h"
+#include "openmm/MonteCarloFlexibleBarostat.h"
+#include "openmm/MonteCarloMembraneBarostat.h"
 #include "openmm/NoseHooverIntegrator.h"
 #include "openmm/VariableLangevinIntegrator.h"
 #include "openmm/internal/ContextImpl.h"
@@ -37,6 +41,11 @@ static double temperatureOf(const Integrator& integrator) {
     return 0.0;
 }
 
+static bool isBarostat(const Force& force) {
+    return dynamic_cast<const MonteCarloBarostat*>(&force) != nullptr || dynamic_cast<const MonteCarloAnisotropicBarostat*>(&force) != nullptr ||
+            dynamic_cast<const MonteCarloMembraneBarostat*>(&force) != nullptr || dynamic_cast<const MonteCarloFlexibleBarostat*>(&force) != nullptr;
+}
+
 BeadForceImpl::BeadForceImpl(const BeadForce& owner) : owner(owner), temperatureParameter(owner.getTemperatureParameter()) {
     forceGroup = owner.getForceGroup();
 }
@@ -47,6 +56,10 @@ void BeadForceImpl::initialize(ContextImpl& context) {
         throw OpenMMException(owner.getName()+": the number of particles must be that of the System, "+to_string(system.getNumParticles())+
                 ", found "+to_string(owner.getNumParticles()));
     owner.validate();
+    if (owner.getNumReplicas() > 1)
+        for (int i = 0; i < system.getNumForces(); i++)
+            if (isBarostat(system.getForce(i)))
+                throw OpenMMException(owner.getName()+": replicas share one box, so a barostat cannot change it, found "+system.getForce(i).getName());
     if (owner.usesPeriodicBoundaryConditions()) {
         Vec3 box[3];
         system.getDefaultPeriodicBoxVectors(box[0], box[1], box[2]);

@@ -14,6 +14,7 @@ from .gle import GLEIntegrator
 from .memorykernel import MemoryKernel
 from .modelfile import export
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
 from .schnet import SchNetForce
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GLEIntegrator",
     "MemoryKernel",
     "MomentTensorForce",
+    "PairSplineForce",
     "SchNetForce",
     "__version__",
     "export",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 #: Submodules loaded when they are first used, as ``meanforce.potentials``: some import torch, all take time.
-_LAZY = ("data", "mapping", "memory", "potentials", "structure", "training")
+_LAZY = ("data", "mapping", "memory", "potentials", "replicas", "structure", "training")
 
 if not TYPE_CHECKING:  # else every misspelt attribute would pass for one of these
 

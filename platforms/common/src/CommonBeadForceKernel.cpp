@@ -41,13 +41,15 @@ void CommonBeadForceKernel::initialize(const System& system, const BeadForce& fo
         cc.addEnergyParameterDerivative(temperatureParameter);
     types.initialize<int>(cc, cc.getNumAtoms(), "beadTypes");
     beadEnergies.initialize(cc, (size_t) numReadouts*cc.getNumAtoms(), getRealSize(), "beadEnergies");
+    if (numReplicas > 1)
+        replicas.initialize<int>(cc, cc.getNumAtoms(), "beadReplicas");
     uploadTypes(force);
     initializeModel(force);
     uploadParameters(force);
     list = make_unique<NeighborList>(cc, cutoff, periodic, isOpenCL, [this](int particle) {
         throw BeadForceImpl::positionError(forceName, particle);
     });
-    list->initialize(types);
+    list->initialize(types, numReplicas > 1 ? &replicas : nullptr);
     cc.addForce(info = new ForceInfo(force));
 }
 
@@ -60,6 +62,8 @@ void CommonBeadForceKernel::uploadTypes(const BeadForce& force) {
         replicaValues.push_back(force.getParticleReplica(i));
     }
     types.upload(typeValues);
+    if (numReplicas > 1)
+        replicas.upload(replicaValues);
 }
 
 void CommonBeadForceKernel::copyParametersToContext(ContextImpl& context, const BeadForce& force) {

@@ -41,7 +41,8 @@ protected:
     int numTypes, numReadouts = 1;                  // 2 if the energy depends on the temperature
     double cutoff, temperature;
     std::unique_ptr<NeighborList> list;
-    OpenMM::ComputeArray types, beadEnergies;       // types in OpenMM's present order; A_i, then B_i
+    OpenMM::ComputeArray types, replicas;           // in OpenMM's present order; without replicas there is no such array
+    OpenMM::ComputeArray beadEnergies;              // A_i, then B_i
 private:
     class ForceInfo;
     void compileSum();

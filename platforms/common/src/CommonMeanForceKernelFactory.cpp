@@ -2,8 +2,10 @@
 #include "CommonMeanForceKernelFactory.h"
 #include "CommonIntegrateGLEStepKernel.h"
 #include "CommonCalcMomentTensorForceKernel.h"
-#include "CommonCalcSchNetForceKernel.h"
+#include "CommonCalcPairSplineForceKernel.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/PairSplineForce.h"
+#include "CommonCalcSchNetForceKernel.h"
 #include "meanforce/SchNetForce.h"
 #include "openmm/OpenMMException.h"
 // One include, one line in kernelNames() and one in createKernelImpl() per feature.
@@ -17,6 +19,7 @@ const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
     static const vector<string> names = {
         IntegrateGLEStepKernel::Name(),
         MomentTensorForce::KernelName(),
+        PairSplineForce::KernelName(),
         SchNetForce::KernelName(),
     };
     return names;
@@ -27,6 +30,8 @@ KernelImpl* CommonMeanForceKernelFactory::createKernelImpl(string name, const Pl
         return new CommonIntegrateGLEStepKernel(name, platform, getComputeContext(context));
     if (name == MomentTensorForce::KernelName())
         return new CommonCalcMomentTensorForceKernel(name, platform, getComputeContext(context));
+    if (name == PairSplineForce::KernelName())
+        return new CommonCalcPairSplineForceKernel(name, platform, getComputeContext(context));
     if (name == SchNetForce::KernelName())
         return new CommonCalcSchNetForceKernel(name, platform, getComputeContext(context));
     throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");

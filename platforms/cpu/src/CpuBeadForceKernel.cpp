@@ -35,7 +35,7 @@ void CpuBeadForceKernel::initialize(const System& system, const BeadForce& force
     A.assign(particles.size(), 0.0f);
     B.assign(particles.size(), 0.0f);
     replicaEnergies.assign(force.getNumReplicas(), 0.0);
-    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic);
+    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, force.getNumReplicas() > 1 ? replicas : vector<int>());
     readParameters(force);
 }
 
@@ -50,7 +50,7 @@ double CpuBeadForceKernel::execute(ContextImpl& context, bool includeForces, boo
         BeadForceImpl::checkBox(forceName, box, cutoff);
     gatherPositions(*data.positions, box);
     list->update(positions, box, parallel);
-    compute(box, temperature, includeForces ? data.forces : nullptr);
+    compute(temperature, includeForces ? data.forces : nullptr);
     double energy = 0.0, entropy = 0.0;
     replicaEnergies.assign(replicaEnergies.size(), 0.0);
     for (size_t bead = 0; bead < particles.size(); bead++) {

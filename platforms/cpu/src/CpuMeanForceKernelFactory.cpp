@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
+#include "CpuIntegrateGLEStepKernel.h"
+#include "CpuCalcPairSplineForceKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/PairSplineForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -15,6 +18,8 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
+    IntegrateGLEStepKernel::Name(),
+    PairSplineForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -24,6 +29,10 @@ public:
         ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
         if (name == MomentTensorForce::KernelName())
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
+        if (name == IntegrateGLEStepKernel::Name())
+            return new CpuIntegrateGLEStepKernel(name, platform, pool);
+        if (name == PairSplineForce::KernelName())
+            return new CpuCalcPairSplineForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <cstddef>
+#include <new>
+#include <vector>
+
+namespace meanforce {
+
+/** Memory that starts at a cache line, so that a row of whole vectors crosses none. */
+template <class T>
+struct CacheLineAllocator {
+    typedef T value_type;
+    static constexpr std::align_val_t alignment{64};
+    CacheLineAllocator() = default;
+    template <class U>
+    CacheLineAllocator(const CacheLineAllocator<U>&) {
+    }
+    T* allocate(std::size_t n) {
+        return static_cast<T*>(::operator new(n*sizeof(T), alignment));
+    }
+    void deallocate(T* p, std::size_t) {
+        ::operator delete(p, alignment);
+    }
+    template <class U>
+    bool operator==(const CacheLineAllocator<U>&) const {
+        return true;
+    }
+    template <class U>
+    bool operator!=(const CacheLineAllocator<U>&) const {
+        return false;
+    }
+};
+
+template <class T>
+using AlignedVector = std::vector<T, CacheLineAllocator<T> >;
+
+}
