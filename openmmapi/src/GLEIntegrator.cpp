@@ -69,9 +69,14 @@ int GLEIntegrator::addKernel(const vector<double>& drift, int kernelDimension) {
     const double dissipation = smallestDissipation(drift);
     // A little more than the 1e-10 of meanforce.MemoryKernel, whose eigenvalues are rounded in another way: what that accepts
     // is accepted here.
-    if (!(dissipation >= -1.01e-10*largest))
+    if (!(dissipation >= -1.01e-10*largest)) {
+        const SpectrumPoint spectrum = smallestSpectrum(drift, kernelDimension);
+        const string reason = spectrum.friction < 0
+            ? text("the friction is ", spectrum.friction, "/ps at the angular frequency ", spectrum.frequency, " rad/ps, so no bath has this kernel")
+            : text("the friction is negative at no frequency, so meanforce.MemoryKernel.from_drift finds another matrix for the same kernel");
         throw OpenMMException(text("GLEIntegrator: the kernel is not passive: the symmetric part (A+A^T)/2 of its drift matrix has the negative eigenvalue ",
-            dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1"));
+            dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1; ", reason));
+    }
     kernels.push_back(drift);
     kernelDimensions.push_back(kernelDimension);
     return kernels.size()-1;
@@ -210,13 +215,17 @@ double GLEIntegrator::computeKineticEnergy() {
 
 void GLEIntegrator::step(int steps) {
     requireContext();
+    if (steps < 1)
+        return;
     adoptTemperature();
+    IntegrateGLEStepKernel& stepKernel = kernel.getAs<IntegrateGLEStepKernel>();
     for (int i = 0; i < steps; i++) {
         context->updateContextState();
-        kernel.getAs<IntegrateGLEStepKernel>().checkPositions(*context);
+        stepKernel.checkBeforeStep(*context);
         context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
-        kernel.getAs<IntegrateGLEStepKernel>().execute(*context, *this, noiseSeed, noiseStep++);
+        stepKernel.execute(*context, *this, noiseSeed, noiseStep++);
     }
+    stepKernel.checkAfterSteps(*context);
 }
 
 void GLEIntegrator::adoptTemperature() {
@@ -342,7 +351,10 @@ void GLEIntegrator::deserializeParameters(const SerializationNode& node) {
         throw OpenMMException("GLEIntegrator: the State has the parameters of another integrator");
     if (node.getIntProperty("version") != 1)
         throw OpenMMException("GLEIntegrator: unsupported version number in the State");
-    restore((uint32_t) node.getLongProperty("noiseSeed"), node.getLongProperty("noiseStep"), node.getDoubleProperty("temperature"),
+    const auto seed = (uint32_t) node.getLongProperty("noiseSeed");
+    // Copies of one State that take turns in this Context must not share their random forces.
+    const auto step = max<int64_t>(node.getLongProperty("noiseStep"), seed == noiseSeed ? noiseStep : 0);
+    restore(seed, step, node.getDoubleProperty("temperature"),
         node.getDoubleProperty("bathHeat"), decodeDoubles(node.getStringProperty("auxiliaryVariables")));
 }
 

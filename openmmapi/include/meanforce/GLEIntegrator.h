@@ -48,7 +48,10 @@ namespace meanforce {
  * Random numbers are a pure function of (seed, number of steps taken, particle, component): all platforms use the same
  * ones, and neither the number of threads nor the order of atoms on a GPU changes them.  Checkpoints, and States with
  * integrator parameters, hold all there is to continue a trajectory exactly: the auxiliary variables, the
- * temperature they belong to, the number of steps taken, the seed, and the heat of the bath.
+ * temperature they belong to, the number of steps taken, the seed, and the heat of the bath.  One thing sets States apart:
+ * in a Context that has already taken more steps with the same seed, a State continues with fresh noise, where a checkpoint
+ * would repeat it.  The replicas of OpenMM's ReplicaExchangeSampler, which take turns in one Context, would otherwise all
+ * feel the same random forces.
  *
  * Constraints between particles that share one friction without memory are treated as by LangevinMiddleIntegrator.  As soon
  * as a constraint acts on a particle with memory, or joins particles with different kernels, each half drift ends on the

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One step of the generalized Langevin equation.  Symbols as in docs/theory/gle.md:
 //     u = sqrt(m) v, auxiliary variables s, y = (u, s); decay = T-1, noise = sqrt(kT) S, xi = independent normal deviates.
-// Defined by the host: BLOCK_SIZE, MAX_MODES, NUM_MODES(bath), NOISE_STREAM, REFILL, REFILL_STREAM.
+// Defined by the host: BLOCK_SIZE, LARGEST_POSITION, MAX_MODES, NUM_MODES(bath), NOISE_STREAM, REFILL, REFILL_STREAM.
 
 /**
  * Philox4x32-10: 128 random bits as a function of a counter and a key.  See internal/Philox.h.
@@ -100,10 +100,11 @@ DEVICE real3 randomImpulse(GLOBAL const real* RESTRICT noiseRow, const real3* xi
 }
 
 /**
- * v += h F/m
+ * v += h F/m.  Notes a particle that is at NaN or infinity while there is still a position to blame: its index plus one.
  */
 KERNEL void kick(int numAtoms, int paddedNumAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL const mm_long* RESTRICT force,
-        GLOBAL const mixed2* RESTRICT stepSize) {
+        GLOBAL const mixed2* RESTRICT stepSize, GLOBAL const real4* RESTRICT posq, GLOBAL const int* RESTRICT atomIndex,
+        GLOBAL int* RESTRICT badParticle) {
     mixed scale = stepSize[0].y/(mixed) 0x100000000;
     for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
         mixed4 v = velm[index];
@@ -112,6 +113,9 @@ KERNEL void kick(int numAtoms, int paddedNumAtoms, GLOBAL mixed4* RESTRICT velm,
             v.y += scale*v.w*force[index+paddedNumAtoms];
             v.z += scale*v.w*force[index+paddedNumAtoms*2];
             velm[index] = v;
+            real4 pos = posq[index];
+            if (!(fabs(pos.x)+fabs(pos.y)+fabs(pos.z) < LARGEST_POSITION) && badParticle[0] == 0)
+                badParticle[0] = atomIndex[index]+1;
         }
     }
 }

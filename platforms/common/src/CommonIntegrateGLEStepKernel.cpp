@@ -46,7 +46,9 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
     noise.initialize(cc, matrixSize*drifts.size(), realSize, "gleNoise");
     particleKernel.initialize<int>(cc, numParticles, "gleParticleKernel");
     kernelModes.initialize<int>(cc, modesOfKernel.size(), "gleKernelModes");
+    badParticle.initialize<int>(cc, 1, "gleBadParticle");
     cc.clearBuffer(heat);
+    cc.clearBuffer(badParticle);
     particleKernel.upload(kernelOfParticle);
     kernelModes.upload(modesOfKernel);
 
@@ -55,6 +57,7 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
     map<string, string> defines;
     defines["REFILL"] = needsRefill ? "1" : "0";
     defines["BLOCK_SIZE"] = cc.intToString(blockSize);
+    defines["LARGEST_POSITION"] = "1e+18f";
     defines["MAX_MODES"] = cc.intToString(numModes);
     defines["NUM_MODES(bath)"] = sameModes ? "MAX_MODES" : "kernelModes[bath]";
     defines["NOISE_STREAM"] = cc.intToString((int) RandomStream::GLENoise);
@@ -89,6 +92,9 @@ void CommonIntegrateGLEStepKernel::createKernels() {
     kickKernel->addArg(cc.getVelm());
     kickKernel->addArg(cc.getLongForceBuffer());
     kickKernel->addArg(integration.getStepSize());
+    kickKernel->addArg(cc.getPosq());
+    kickKernel->addArg(cc.getAtomIndexArray());
+    kickKernel->addArg(badParticle);
     exchangeKernel->addArg(numAtoms);
     exchangeKernel->addArg(cc.getVelm());
     exchangeKernel->addArg(integration.getPosDelta());
@@ -217,6 +223,16 @@ void CommonIntegrateGLEStepKernel::updatePropagators(double h, double temperatur
     }
     decay.upload(decays, true);
     noise.upload(noises, true);
+}
+
+void CommonIntegrateGLEStepKernel::checkAfterSteps(ContextImpl& context) {
+    ContextSelector selector(cc);
+    vector<int> found;
+    badParticle.download(found);
+    if (found[0] == 0)
+        return;
+    cc.clearBuffer(badParticle);
+    throwBadPosition(found[0]-1);
 }
 
 double CommonIntegrateGLEStepKernel::computeKineticEnergy(ContextImpl& context, const GLEIntegrator& integrator) {

@@ -15,6 +15,7 @@ public:
     }
     void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) override;
     void execute(OpenMM::ContextImpl& context, const GLEIntegrator& integrator, std::uint32_t seed, std::int64_t noiseStep) override;
+    void checkAfterSteps(OpenMM::ContextImpl& context) override;
     double computeKineticEnergy(OpenMM::ContextImpl& context, const GLEIntegrator& integrator) override;
     void getAuxiliaryVariables(OpenMM::ContextImpl& context, std::vector<double>& s) const override;
     void setAuxiliaryVariables(OpenMM::ContextImpl& context, const std::vector<double>& s) override;
@@ -34,7 +35,7 @@ private:
     std::vector<std::vector<double> > drifts;
     std::vector<int> kernelDimensions;
     double propagatorStepSize = 0, propagatorTemperature = -1;
-    OpenMM::ComputeArray auxiliary, heat, oldDelta, decay, noise, particleKernel, kernelModes;
+    OpenMM::ComputeArray auxiliary, heat, oldDelta, decay, noise, particleKernel, kernelModes, badParticle;
     // Of steps with refill only.
     OpenMM::ComputeArray savedVelocity, isConstrained;
     OpenMM::ComputeKernel kickKernel, exchangeKernel, moveKernel, halfDriftKernel, drawKernel, refillKernel, countHeatKernel;

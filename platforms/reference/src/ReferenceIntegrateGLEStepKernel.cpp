@@ -5,7 +5,6 @@
 #include "openmm/reference/ReferenceVirtualSites.h"
 #include "openmm/reference/SimTKOpenMMRealType.h"
 #include <cmath>
-#include <string>
 
 using namespace OpenMM;
 using namespace std;
@@ -61,12 +60,12 @@ void ReferenceIntegrateGLEStepKernel::initialize(const System& system, const GLE
     s.assign(3*(size_t) system.getNumParticles()*numModes, 0.0);
 }
 
-void ReferenceIntegrateGLEStepKernel::checkPositions(ContextImpl& context) const {
+void ReferenceIntegrateGLEStepKernel::checkBeforeStep(ContextImpl& context) const {
     // Forces with a cutoff silently skip a particle at NaN, which then spreads through the bath and the constraints.
     const vector<Vec3>& x = *platformData(context).positions;
     for (size_t i = 0; i < x.size(); i++)
         if (mass[i] != 0 && !(isfinite(x[i][0]) && isfinite(x[i][1]) && isfinite(x[i][2])))
-            throw OpenMMException("GLEIntegrator: the position of particle "+to_string(i)+" is NaN or infinite");
+            throwBadPosition(i);
 }
 
 void ReferenceIntegrateGLEStepKernel::execute(ContextImpl& context, const GLEIntegrator& integrator, uint32_t seed, int64_t noiseStep) {

@@ -14,7 +14,7 @@ class ReferenceIntegrateGLEStepKernel : public IntegrateGLEStepKernel {
 public:
     using IntegrateGLEStepKernel::IntegrateGLEStepKernel;
     void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) override;
-    void checkPositions(OpenMM::ContextImpl& context) const override;
+    void checkBeforeStep(OpenMM::ContextImpl& context) const override;
     void execute(OpenMM::ContextImpl& context, const GLEIntegrator& integrator, std::uint32_t seed, std::int64_t noiseStep) override;
     double computeKineticEnergy(OpenMM::ContextImpl& context, const GLEIntegrator& integrator) override;
     void getAuxiliaryVariables(OpenMM::ContextImpl& context, std::vector<double>& s) const override;
