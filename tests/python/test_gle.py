@@ -208,6 +208,29 @@ def test_diagonal_matrix_kernel_is_three_scalar_kernels(platform: TestPlatform) 
     assert np.abs(run(types.SimpleNamespace(drift=mixed, dimension=3)) - scalar).max() > 0.01
 
 
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_largest_kernel(platform: TestPlatform, dimension: int) -> None:
+    """32 auxiliary variables, with noise, against Reference."""
+    size = dimension + 32
+    rng = np.random.default_rng(3)
+    skew, root = rng.normal(size=(2, size, size))
+    kernel = types.SimpleNamespace(drift=skew - skew.T + root @ root.T / size, dimension=dimension)
+
+    def run(device: TestPlatform, seed: int) -> np.ndarray:
+        integrator = meanforce.GLEIntegrator(300, kernel, 0.01)
+        integrator.setRandomNumberSeed(seed)
+        context = device.context(oscillators(9, 7.0, 500.0), integrator)
+        context.setPositions(np.zeros((9, 3)))
+        integrator.step(20)
+        x = context.getState(positions=True).getPositions(asNumpy=True)._value
+        return np.concatenate([x.ravel(), integrator.getAuxiliaryVariables()._value.ravel()])
+
+    expected = run(TestPlatform("Reference"), 1)
+    assert len(expected) == 27 + 27 * (32 if dimension == 1 else 11)
+    np.testing.assert_allclose(run(platform, 1), expected, rtol=0, atol=platform.tolerance(1e-4, 1e-4, 1e-9))
+    assert np.abs(run(platform, 2) - expected).max() > 0.1
+
+
 def run_from_state(platform: TestPlatform, xml: str) -> np.ndarray:
     integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
     context = platform.context(oscillators(10, 7.0, 500.0), integrator)
@@ -477,6 +500,7 @@ def test_bad_arguments(arguments: tuple, message: str) -> None:
         meanforce.GLEIntegrator(*arguments)
 
 
+@pytest.mark.filterwarnings("ignore:.*kernel.brownian")
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("modes", [1, 6, 32])
 def test_one_definition_of_passivity(scale: float, modes: int) -> None:

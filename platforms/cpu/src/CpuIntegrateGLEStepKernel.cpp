@@ -13,6 +13,7 @@ namespace meanforce {
 /** The fewest blocks that are worth a thread. */
 static constexpr int MIN_BLOCKS_PER_THREAD = 100;
 static constexpr int MAX_COMPONENTS = GLEIntegrator::MaxModes+1;
+static_assert(sizeof(CpuGLEBlock::particle) == LANES*sizeof(int), "a block has one particle for each lane");
 
 // ---- vector code: plain static functions on plain arrays ----
 

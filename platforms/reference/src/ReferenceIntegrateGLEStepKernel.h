@@ -29,7 +29,10 @@ protected:
     };
     /** One step of a System without constraints. */
     virtual void stepFreely(std::vector<OpenMM::Vec3>& x, std::vector<OpenMM::Vec3>& v, std::vector<OpenMM::Vec3>& f, const Step& step);
-    /** (u, s) <- T (u, s) + sqrt(kT) S xi for all particles. */
+    /**
+     * (u, s) <- T (u, s) + sqrt(kT) S xi for all particles.  A coupling that depends on a particle's surroundings would change
+     * the propagator that its three operators propagateBath, couple and addNoise are given, and nothing else.
+     */
     virtual void exchangeWithBath(std::vector<OpenMM::Vec3>& v, const Step& step);
     std::vector<double> mass, inverseMass;
     std::vector<int> particleKernel;
