@@ -159,7 +159,7 @@ void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature
     const long scratchSize = kernels.getScratchSize(model, findLongestRow());
     for (int place = 0; place < numBeads; place++) {
         const CpuNeighborList::Bead& bead = list->getBead(place);
-        beads[place] = {{bead.position[0], bead.position[1], bead.position[2]}, {bead.image[0], bead.image[1], bead.image[2]}, particles[place]};
+        beads[place] = {{bead.position[0], bead.position[1], bead.position[2]}, particles[place]};
     }
     geometry.beads = beads.data();
     geometry.types = types.data();
