@@ -14,6 +14,7 @@ from .gle import GLEIntegrator
 from .memorykernel import MemoryKernel
 from .modelfile import export
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
 from .schnet import SchNetForce
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GLEIntegrator",
     "MemoryKernel",
     "MomentTensorForce",
+    "PairSplineForce",
     "SchNetForce",
     "__version__",
     "export",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -22,10 +23,12 @@ class MomentTensorForce(NetworkForce):
 
         M_{i,lm,c} = \sum_{j \ne i,\, r_{ij} < r_c} a_c(t_j)\, W_{lc}(r_{ij})\, Y_{lm}(\hat r_{ij})
 
-        x_i = (M_{i,00,c};\ \sum_m M_{i,lm,c}^2,\ l = 0 \dots L), \qquad U = \sum_i \mathrm{NN}_{t_i}(x_i)
+        x_i = (M_{i,00,c};\ \sum_m M_{i,lm,c}^2,\ l = 0 \dots L;\ \text{products}),
+        \qquad U = \sum_i \mathrm{NN}_{t_i}(x_i)
 
     `B` is the cubic cardinal B-spline and the `Y` are real spherical harmonics normalised so that
     :math:`\sum_m Y_{lm}(u) Y_{lm}(v) = P_l(u \cdot v)`. The energy is twice continuously differentiable at the cutoff.
+    Products couple two or three moments, also of different degrees and channels; see `addProduct`.
     Arguments may carry units; plain numbers are in nm and kJ/mol.
 
     Parameters
@@ -61,6 +64,45 @@ class MomentTensorForce(NetworkForce):
     def getNumChannels(self) -> int:
         """Return the number of channels F."""
         return int(_meanforce.MomentTensorForce_getNumChannels(self))
+
+    def addProduct(self, degrees: Sequence[int], shifts: Sequence[int]) -> int:
+        r"""Add F features, the products of two or three moments; call it before `addLayer`.
+
+        .. math::
+
+            \sum_m M_{lm,c} M_{lm,c+s} \quad\text{or}\quad
+            \sum_{m_1 m_2 m_3} K_{m_1 m_2 m_3} M_{l_1 m_1,c} M_{l_2 m_2,c+s_2} M_{l_3 m_3,c+s_3}
+
+        Channels are counted modulo F. K is the Wigner 3j symbol in the basis of the Y, normalised to
+        :math:`\sum K^2 = 1`, its first entry positive. With an odd sum of degrees the product changes its sign in a
+        mirror.
+
+        Parameters
+        ----------
+        degrees : sequence of int
+            (l, l) or (l1, l2, l3).
+        shifts : sequence of int
+            (0, s) or (0, s2, s3).
+
+        Returns
+        -------
+        int
+            The index of the product.
+
+        Raises
+        ------
+        ValueError
+            If there is no such product, or it is zero for all moments.
+        """
+        return int(_meanforce.MomentTensorForce_addProduct(self, [int(n) for n in degrees], [int(n) for n in shifts]))
+
+    def getNumProducts(self) -> int:
+        """Return the number of products."""
+        return int(_meanforce.MomentTensorForce_getNumProducts(self))
+
+    def getProduct(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the degrees and the shifts of a product."""
+        return _meanforce.MomentTensorForce_getProduct(self, index)  # type: ignore[no-any-return]
 
     def setFilters(self, spacing: Any, coefficients: ArrayLike) -> None:
         """Set the radial filters.

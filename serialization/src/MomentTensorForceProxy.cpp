@@ -20,6 +20,14 @@ public:
         serializeBeads(force, node);
         node.setIntProperty("maxL", force.getMaxL());
         node.setIntProperty("channels", force.getNumChannels());
+        SerializationNode& products = node.createChildNode("Products");
+        for (int i = 0; i < force.getNumProducts(); i++) {
+            vector<int> degrees, shifts;
+            force.getProduct(i, degrees, shifts);
+            SerializationNode& product = products.createChildNode("Product");
+            for (size_t n = 0; n < degrees.size(); n++)
+                product.createChildNode("Factor").setIntProperty("degree", degrees[n]).setIntProperty("shift", shifts[n]);
+        }
         SerializationNode& filters = node.createChildNode("Filters");
         filters.setDoubleProperty("spacing", force.getFilterSpacing());
         filters.setStringProperty("coefficients", encodeDoubles(force.getFilterCoefficients()));
@@ -32,6 +40,15 @@ public:
                 node.getIntProperty("maxL"), node.getIntProperty("channels"));
         deserializeBeads(node, *force);
         // Anything may be missing: Python creates an empty force from the attributes alone.
+        if (const SerializationNode* products = findChild(node, "Products"))
+            for (const SerializationNode& product : products->getChildren()) {
+                vector<int> degrees, shifts;
+                for (const SerializationNode& factor : product.getChildren()) {
+                    degrees.push_back(factor.getIntProperty("degree"));
+                    shifts.push_back(factor.getIntProperty("shift"));
+                }
+                force->addProduct(degrees, shifts);
+            }
         if (const SerializationNode* filters = findChild(node, "Filters")) {
             vector<double> coefficients = decodeDoubles(filters->getStringProperty("coefficients"));
             if (!coefficients.empty())

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "CommonCalcMomentTensorForceKernel.h"
 #include "CommonMeanForceKernelSources.h"
-#include "meanforce/MomentTensorForce.h"
+#include "meanforce/internal/Coupling.h"
 #include "openmm/OpenMMException.h"
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 using namespace OpenMM;
@@ -20,6 +21,7 @@ void CommonCalcMomentTensorForceKernel::initializeModel(const BeadForce& beadFor
     auto& force = static_cast<const MomentTensorForce&>(beadForce);
     maxL = force.getMaxL();
     channels = force.getNumChannels();
+    numProducts = force.getNumProducts();
     numFunctions = force.getNumFilterFunctions();
     spacing = force.getFilterSpacing();
     silu = (force.getActivation() == "silu");
@@ -35,8 +37,9 @@ void CommonCalcMomentTensorForceKernel::initializeModel(const BeadForce& beadFor
         numBiases += (int) force.getLayerBiases(k).size();
     }
     const int realSize = (int) getRealSize();
-    if (2*numUnits*realSize > LOCAL_MEMORY)
-        throw OpenMMException("MomentTensorForce: the features and units of all layers must be at most "+to_string(LOCAL_MEMORY/(2*realSize))+
+    const int available = LOCAL_MEMORY/realSize-(numProducts > 0 ? (maxL+1)*(maxL+1)*channels : 0);
+    if (2*numUnits > available)
+        throw OpenMMException("MomentTensorForce: the features and units of all layers must be at most "+to_string(available/2)+
                 " on this platform, found "+to_string(numUnits));
     networkBlockSize = min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()});
     int numAtoms = cc.getNumAtoms();
@@ -48,6 +51,54 @@ void CommonCalcMomentTensorForceKernel::initializeModel(const BeadForce& beadFor
     transposed.initialize(cc, numWeights, realSize, "momentTensorTransposedWeights");
     biases.initialize(cc, numBiases, realSize, "momentTensorBiases");
     moments.initialize(cc, (size_t) numAtoms*(maxL+1)*(maxL+1)*channels, realSize, "moments");
+    if (numProducts > 0)
+        createProducts(force);
+}
+
+void CommonCalcMomentTensorForceKernel::createProducts(const MomentTensorForce& force) {
+    const int numMoments = (maxL+1)*(maxL+1);
+    struct Entry {
+        array<int, 6> factors;
+        double value;
+    };
+    vector<vector<Entry> > sums(numProducts+numMoments);    // the products, then dU/dM of each component
+    for (int p = 0; p < numProducts; p++) {
+        vector<int> degrees, shifts;
+        force.getProduct(p, degrees, shifts);
+        const size_t order = degrees.size();
+        for (const CouplingTerm& term : coupleMoments(degrees)) {
+            Entry product = {{0, 0, 0, 0, -1, 0}, term.value};
+            for (size_t n = 0; n < order; n++) {
+                product.factors[2*n] = term.lm[n]*channels;
+                product.factors[2*n+1] = shifts[n];
+                // Channel c is factor n of the product's channel c-shifts[n].
+                Entry derivative = {{(maxL+2+p)*channels, (channels-shifts[n])%channels, 0, 0, -1, 0}, term.value};
+                size_t place = 2;
+                for (size_t k = 0; k < order; k++)
+                    if (k != n) {
+                        derivative.factors[place++] = term.lm[k]*channels;
+                        derivative.factors[place++] = (channels+shifts[k]-shifts[n])%channels;
+                    }
+                sums[numProducts+term.lm[n]].push_back(derivative);
+            }
+            sums[p].push_back(product);
+        }
+    }
+    vector<int> starts = {0}, entries;
+    vector<double> values;
+    for (const vector<Entry>& sum : sums) {
+        for (const Entry& entry : sum) {
+            entries.insert(entries.end(), entry.factors.begin(), entry.factors.end());
+            values.push_back(entry.value);
+        }
+        starts.push_back((int) values.size());
+    }
+    productStart.initialize<int>(cc, starts.size(), "momentTensorProductStart");
+    productStart.upload(starts);
+    productEntries.initialize<int>(cc, entries.size(), "momentTensorProductEntries");
+    productEntries.upload(entries);
+    productValues.initialize(cc, values.size(), getRealSize(), "momentTensorProductValues");
+    productValues.upload(values, true);
 }
 
 void CommonCalcMomentTensorForceKernel::uploadParameters(const BeadForce& beadForce) {
@@ -101,6 +152,8 @@ void CommonCalcMomentTensorForceKernel::compile() {
         defines["SILU"] = "1";
     if (numReadouts == 2)
         defines["NUM_READOUTS_2"] = "1";
+    if (numProducts > 0)
+        defines["NUM_PRODUCTS"] = cc.intToString(numProducts);
     ComputeProgram program = cc.compileProgram(CommonMeanForceKernelSources::momentTensor, defines);
     momentsKernel = program->createKernel("computeMoments");
     forceKernel = program->createKernel("computeForces");
@@ -129,6 +182,11 @@ void CommonCalcMomentTensorForceKernel::compile() {
     networkKernel->addArg(beadEnergies);
     if (numReadouts == 2)
         networkKernel->addArg();                  // 8
+    if (numProducts > 0) {
+        networkKernel->addArg(productStart);
+        networkKernel->addArg(productEntries);
+        networkKernel->addArg(productValues);
+    }
 }
 
 void CommonCalcMomentTensorForceKernel::compute(bool includeForces) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include "CommonBeadForceKernel.h"
+#include "meanforce/MomentTensorForce.h"
 
 namespace meanforce {
 
@@ -19,12 +20,13 @@ protected:
     virtual void evaluateNetwork();
     /** Add the forces to OpenMM's buffer. */
     virtual void computeForces();
-    int maxL, channels, numFunctions, numUnits, networkBlockSize;
+    int maxL, channels, numProducts, numFunctions, numUnits, networkBlockSize;
     double spacing;
     bool silu;
     std::vector<int> layerSizeValues;
-    OpenMM::ComputeArray filters, typeWeights, layerSizes, weights, transposed, biases, moments;
+    OpenMM::ComputeArray filters, typeWeights, layerSizes, weights, transposed, biases, moments, productStart, productEntries, productValues;
 private:
+    void createProducts(const MomentTensorForce& force);
     OpenMM::ComputeKernel momentsKernel, networkKernel, forceKernel;
 };
 

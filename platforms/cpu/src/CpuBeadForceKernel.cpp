@@ -35,7 +35,7 @@ void CpuBeadForceKernel::initialize(const System& system, const BeadForce& force
     A.assign(particles.size(), 0.0f);
     B.assign(particles.size(), 0.0f);
     replicaEnergies.assign(force.getNumReplicas(), 0.0);
-    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic);
+    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, force.getNumReplicas() > 1 ? replicas : vector<int>());
     readParameters(force);
 }
 
@@ -45,12 +45,12 @@ void CpuBeadForceKernel::copyParametersToContext(ContextImpl& context, const Bea
 
 double CpuBeadForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy, double temperature) {
     auto& data = *static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
-    const Vec3* box = data.periodicBoxVectors;
+    copy(data.periodicBoxVectors, data.periodicBoxVectors+3, box);
     if (periodic)
         BeadForceImpl::checkBox(forceName, box, cutoff);
-    gatherPositions(*data.positions, box);
+    gatherPositions(*data.positions);
     list->update(positions, box, parallel);
-    compute(box, temperature, includeForces ? data.forces : nullptr);
+    compute(temperature, includeForces ? data.forces : nullptr);
     double energy = 0.0, entropy = 0.0;
     replicaEnergies.assign(replicaEnergies.size(), 0.0);
     for (size_t bead = 0; bead < particles.size(); bead++) {
@@ -68,7 +68,7 @@ void CpuBeadForceKernel::addTemperatureDerivative(ContextImpl& context, double v
     (*data.energyParameterDerivatives)[temperatureParameter] += value;
 }
 
-void CpuBeadForceKernel::gatherPositions(const vector<Vec3>& all, const Vec3* box) {
+void CpuBeadForceKernel::gatherPositions(const vector<Vec3>& all) {
     double largest = numeric_limits<double>::max();
     if (periodic)
         largest = CpuNeighborList::MaxImage*min({box[0][0], box[1][1], box[2][2]});

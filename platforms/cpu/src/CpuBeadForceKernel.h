@@ -9,8 +9,8 @@
 namespace meanforce {
 
 /**
- * What all kernels of a BeadForce on the CPU platform share.  The beads that take part are numbered by type, then by index;
- * positions are double precision, and a Verlet list gives each bead's neighbours.
+ * What all kernels of a BeadForce on the CPU platform share.  The beads that take part are numbered by type, then by index; a
+ * Verlet list gives them places, and each place's neighbours.
  */
 class CpuBeadForceKernel : public CalcBeadForceKernel {
 public:
@@ -28,28 +28,26 @@ protected:
     /** Read the parameters of the family's class; the beads below are already set. */
     virtual void readParameters(const BeadForce& force) = 0;
     /**
-     * Compute the energy A_i-T B_i of each bead, and add the forces on particles.  `positions` and `list` are up to date.
+     * Compute the energy A_i-T B_i of each bead, and add the forces on particles.  The list is up to date.  What is stored for
+     * neighbours to read should be stored by place; A and B are numbered by bead, so that their sums do not depend on places.
      *
-     * @param box       the periodic box vectors
      * @param forces    the forces on particles, or null if they are not wanted
      */
-    virtual void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) = 0;
-    /** Set `delta` to the vector from a bead to its neighbour; return the square of its length. */
-    double displacement(int bead, const CpuNeighborList::Neighbor& neighbor, const OpenMM::Vec3* box, OpenMM::Vec3& delta) const {
-        delta = positions[neighbor.bead]-positions[bead];
-        if (periodic)
-            delta += box[0]*neighbor.image[0]+box[1]*neighbor.image[1]+box[2]*neighbor.image[2];
-        return delta.dot(delta);
+    virtual void compute(double temperature, std::vector<OpenMM::Vec3>* forces) = 0;
+    /** The particle that is the bead at a place of the list. */
+    int particleAt(int place) const {
+        return particles[list->getOrder()[place]];
     }
     CpuParallel parallel;
     bool periodic;
     double cutoff;
     std::vector<int> particles, types, replicas;    // of each bead
-    std::vector<OpenMM::Vec3> positions;
+    std::vector<OpenMM::Vec3> positions;            // of each bead
+    OpenMM::Vec3 box[3];
     std::unique_ptr<CpuNeighborList> list;
     std::vector<float> A, B;                        // of each bead; B stays 0 unless the energy depends on the temperature
 private:
-    void gatherPositions(const std::vector<OpenMM::Vec3>& all, const OpenMM::Vec3* box);
+    void gatherPositions(const std::vector<OpenMM::Vec3>& all);
     std::string forceName, temperatureParameter;
     bool hasTemperatureDerivative;
     std::vector<double> replicaEnergies;

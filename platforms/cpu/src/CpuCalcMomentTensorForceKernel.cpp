@@ -322,7 +322,7 @@ void CpuCalcMomentTensorForceKernel::readParameters(const BeadForce& beadForce) 
         }
         layers.push_back(layer);
     }
-    // Beads are numbered by type.
+    // Beads are numbered by type, and so are their places.
     tiles.clear();
     const int numBeads = (int) particles.size();
     for (int first = 0, end; first < numBeads; first = end) {
@@ -344,7 +344,7 @@ void CpuCalcMomentTensorForceKernel::readParameters(const BeadForce& beadForce) 
     scratch.assign(parallel.getNumThreads(), one);
 }
 
-void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
+void CpuCalcMomentTensorForceKernel::compute(double temperature, vector<Vec3>* forces) {
     const int numBeads = (int) particles.size();
     // Rows start at whole vectors.
     edges.start.assign(1, 0);
@@ -355,7 +355,7 @@ void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature
     parallel.run((int) tiles.size(), roundUp(MIN_BEADS_PER_THREAD, TILE)/TILE, [&](int thread, int begin, int end) {
         for (int t = begin; t < end; t++) {
             for (int i = 0; i < tiles[t].count; i++) {
-                findRow(tiles[t].first+i, box);
+                findRow(tiles[t].first+i);
                 computeMoments(tiles[t].first+i, scratch[thread]);
             }
             evaluateNetwork(tiles[t], temperature, scratch[thread]);
@@ -364,22 +364,22 @@ void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature
     if (forces != nullptr)
         parallel.run(numBeads, MIN_BEADS_PER_THREAD, [&](int thread, int begin, int end) {
             for (int bead = begin; bead < end; bead++)
-                (*forces)[particles[bead]] += computeForce(bead, scratch[thread]);
+                (*forces)[particleAt(bead)] += computeForce(bead, scratch[thread]);
         });
 }
 
-void CpuCalcMomentTensorForceKernel::findRow(int bead, const Vec3* box) {
+void CpuCalcMomentTensorForceKernel::findRow(int bead) {
     int edge = edges.start[bead];
     for (const CpuNeighborList::Neighbor* n = list->begin(bead); n != list->end(bead); n++) {
-        Vec3 delta;
-        double r2 = displacement(bead, *n, box, delta);
+        const Vec3 delta = list->getDelta(bead, *n);
+        double r2 = delta.dot(delta);
         if (r2 >= cutoff*cutoff)
             continue;
         double r = sqrt(r2);
         // Two beads at the same point have no direction.
         double inverseR = (r > 0 ? 1/r : 0.0);
         double u = min((cutoff-r)/spacing, numFunctions+3.0), interval = floor(u);
-        edges.bead[edge] = n->bead;
+        edges.bead[edge] = n->place();
         edges.interval[edge] = (int) interval;
         edges.f[edge] = (float) (u-interval);
         edges.x[edge] = (float) (delta[0]*inverseR);
@@ -436,10 +436,12 @@ void CpuCalcMomentTensorForceKernel::evaluateNetwork(const Tile& tile, double te
     }
     // U_i = A_i - T B_i
     vector<float>& gradient = scratch.gradient;
-    copy_n(scratch.values[last+1].begin(), tile.count, A.begin()+tile.first);
+    for (int i = 0; i < tile.count; i++)
+        A[list->getOrder()[tile.first+i]] = scratch.values[last+1][i];
     fill_n(gradient.begin(), TILE, 1.0f);
     if (numReadouts == 2) {
-        copy_n(scratch.values[last+1].begin()+TILE, tile.count, B.begin()+tile.first);
+        for (int i = 0; i < tile.count; i++)
+            B[list->getOrder()[tile.first+i]] = scratch.values[last+1][TILE+i];
         fill_n(gradient.begin()+TILE, TILE, (float) -temperature);
     }
     for (int k = last; k >= 0; k--) {

@@ -22,7 +22,7 @@ struct CpuChannels {
 
 /**
  * MomentTensorForce on the CPU platform.  Distances are computed in double precision, everything that follows in single.
- * The beads that take part are numbered by type, then by index.  Channels lie on vector lanes where beads meet their
+ * Here "bead" means the place that the neighbour list gives it.  Channels lie on vector lanes where beads meet their
  * neighbours; beads lie on vector lanes in the network.  Every bead's row and every tile of the network is the work of one
  * thread, so results do not depend on the number of threads.
  */
@@ -33,7 +33,7 @@ public:
     static constexpr int TILE = 16;
 protected:
     void readParameters(const BeadForce& force) override;
-    void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) override;
+    void compute(double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
     /** A dense layer, packed for multiplication from the left and from the right: see pack(). */
     struct Layer {
@@ -60,7 +60,7 @@ private:
                 row.resize(size);
         }
     };
-    void findRow(int bead, const OpenMM::Vec3* boxVectors);
+    void findRow(int bead);
     CpuRow getRow(int bead) const;
     CpuChannels getChannels() const;
     void computeMoments(int bead, Scratch& scratch);

@@ -23,6 +23,12 @@ void ReferenceCalcMomentTensorForceKernel::readParameters(const BeadForce& beadF
     numReadouts = force.getNumReadouts();
     coefficients = force.getFilterCoefficients();
     typeWeights = force.getTypeWeights();
+    products.clear();
+    for (int p = 0; p < force.getNumProducts(); p++) {
+        vector<int> degrees, shifts;
+        force.getProduct(p, degrees, shifts);
+        products.push_back({shifts, coupleMoments(degrees)});
+    }
     network = DenseNetwork(force);
 }
 
@@ -82,13 +88,29 @@ vector<double> ReferenceCalcMomentTensorForceKernel::evaluateBead(int i, const v
     auto moment = [&](int lm, int c) {
         return (i*MAX_MOMENTS+lm)*channels+c;
     };
-    vector<double> x((maxL+2)*channels, 0.0), dUdx;
+    vector<double> x((maxL+2+products.size())*channels, 0.0), dUdx;
     for (int c = 0; c < channels; c++) {
         x[c] = M[moment(0, c)];
         for (int l = 0; l <= maxL; l++)
             for (int lm = l*l; lm < (l+1)*(l+1); lm++)
                 x[(l+1)*channels+c] += M[moment(lm, c)]*M[moment(lm, c)];
     }
+    // Visit each term of each product, in each channel: its feature, its coefficient and the moments that are multiplied.
+    auto forEachTerm = [&](auto visit) {
+        for (size_t p = 0; p < products.size(); p++)
+            for (int c = 0; c < channels; c++)
+                for (const CouplingTerm& term : products[p].terms) {
+                    vector<int> factors;
+                    for (size_t n = 0; n < products[p].shifts.size(); n++)
+                        factors.push_back(moment(term.lm[n], (c+products[p].shifts[n])%channels));
+                    visit((maxL+2+p)*channels+c, term.value, factors);
+                }
+    };
+    forEachTerm([&](size_t feature, double value, const vector<int>& factors) {
+        for (int factor : factors)
+            value *= M[factor];
+        x[feature] += value;
+    });
     vector<double> outputs = network.evaluate(types[i], x, seed, dUdx);
     for (int c = 0; c < channels; c++) {
         for (int l = 0; l <= maxL; l++)
@@ -96,6 +118,15 @@ vector<double> ReferenceCalcMomentTensorForceKernel::evaluateBead(int i, const v
                 dUdM[moment(lm, c)] = 2*M[moment(lm, c)]*dUdx[(l+1)*channels+c];
         dUdM[moment(0, c)] += dUdx[c];
     }
+    forEachTerm([&](size_t feature, double value, const vector<int>& factors) {
+        for (size_t n = 0; n < factors.size(); n++) {
+            double others = value;
+            for (size_t k = 0; k < factors.size(); k++)
+                if (k != n)
+                    others *= M[factors[k]];
+            dUdM[factors[n]] += others*dUdx[feature];
+        }
+    });
     return outputs;
 }
 

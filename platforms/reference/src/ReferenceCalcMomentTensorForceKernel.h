@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include "ReferenceBeadForceKernel.h"
+#include "meanforce/internal/Coupling.h"
 #include "meanforce/internal/DenseNetwork.h"
 #include <vector>
 
@@ -15,6 +16,10 @@ protected:
     void compute(const std::vector<Edge>& edges, double temperature, std::vector<double>& A, std::vector<double>& B,
             std::vector<OpenMM::Vec3>* forces) override;
 private:
+    struct Product {
+        std::vector<int> shifts;
+        std::vector<CouplingTerm> terms;
+    };
     void evaluateFilters(double r, std::vector<double>& W, std::vector<double>& dWdr) const;
     void computeMoments(const std::vector<Edge>& edges, std::vector<double>& M) const;
     /** Returns the outputs of bead i's network and sets its part of dUdM, where U = output . seed. */
@@ -23,6 +28,7 @@ private:
     int maxL, channels, numFunctions, numReadouts;
     double cutoff, spacing;
     std::vector<double> coefficients, typeWeights;
+    std::vector<Product> products;
     DenseNetwork network;
 };
 

@@ -5,17 +5,21 @@ Importing this module imports torch; ``import meanforce`` alone does not.
 """
 
 from ..modelfile import BeadType
-from .base import Potential, Sum, neighbor_pairs
-from .momenttensor import MomentTensor, spherical_harmonics
+from .base import NetworkPotential, Potential, Sum, neighbor_pairs
+from .momenttensor import MomentTensor, products, spherical_harmonics
+from .schnet import SchNet
 from .splines import BSpline, PairSpline
 
 __all__ = [
     "BSpline",
     "BeadType",
     "MomentTensor",
+    "NetworkPotential",
     "PairSpline",
     "Potential",
+    "SchNet",
     "Sum",
     "neighbor_pairs",
+    "products",
     "spherical_harmonics",
 ]
