@@ -121,6 +121,21 @@ GLEPropagator::GLEPropagator(const vector<double>& drift, double stepSize) : dim
     noise = squareRoot(covariance, n);
 }
 
+vector<double> arrangeInBlocks(const vector<double>& matrix, int kernelDimension, int numComponents, int blockSize) {
+    const int n = matrixDimension(matrix.size());
+    vector<double> blocks(numComponents*numComponents*blockSize*blockSize, 0.0);
+    for (int row = 0; row < n; row++)
+        for (int column = 0; column < n; column++) {
+            const int a = row/kernelDimension, b = column/kernelDimension, block = (a*numComponents+b)*blockSize*blockSize;
+            if (kernelDimension == blockSize)
+                blocks[block+row%kernelDimension*blockSize+column%kernelDimension] = matrix[row*n+column];
+            else // the same for each direction
+                for (int i = 0; i < blockSize; i++)
+                    blocks[block+i*blockSize+i] = matrix[row*n+column];
+        }
+    return blocks;
+}
+
 int matrixDimension(size_t numElements) {
     const int n = (int) lround(sqrt((double) numElements));
     return n > 0 && (size_t) n*n == numElements ? n : -1;

@@ -14,12 +14,16 @@ from .gle import GLEIntegrator
 from .memorykernel import MemoryKernel
 from .modelfile import export
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
+from .schnet import SchNetForce
 
 __all__ = [
     "CGPotential",
     "GLEIntegrator",
     "MemoryKernel",
     "MomentTensorForce",
+    "PairSplineForce",
+    "SchNetForce",
     "__version__",
     "export",
     "platforms",

@@ -17,10 +17,13 @@ import openmm
 import torch
 from openmm import unit
 
-from .cgpotential import CGPotential
+from .cgpotential import TEMPERATURE_PARAMETER, CGPotential
 from .modelfile import TOLERANCE, ModelFileError
 from .potentials.base import Potential
-from .potentials.bound import BoundModel, PeriodicBoundModel
+from .potentials.bound import BoundModel, PeriodicBoundModel, PeriodicThermalBoundModel, ThermalBoundModel
+
+CHECK_TEMPERATURE = 317.0
+"""Temperature in K at which the two halves of a temperature-dependent model are compared."""
 
 
 @contextmanager
@@ -50,71 +53,119 @@ def archive(model: torch.nn.Module) -> bytes:
     return clean.getvalue()
 
 
-def load(source: str | io.BytesIO) -> torch.nn.Module:
-    """Load a TorchScript archive."""
+def load(source: str | io.BytesIO | torch.nn.Module) -> torch.nn.Module:
+    """Load a TorchScript archive, or return a module as it is."""
+    if isinstance(source, torch.nn.Module):
+        return source
     with _torch_jit():
-        module: torch.nn.Module = torch.jit.load(source, map_location="cpu")  # type: ignore[no-untyped-call]
+        try:
+            module: torch.nn.Module = torch.jit.load(source, map_location="cpu")  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if isinstance(source, str):
+                raise ValueError(f"'{source}' is not a TorchScript archive: {error}") from None
+            raise
     return module
 
 
-def bind(path: str, types: list[int], periodic: bool) -> torch.nn.Module:
-    """Return a module of the positions, and the box vectors if periodic, for beads of given types."""
-    kind = PeriodicBoundModel if periodic else BoundModel
-    return kind(load(path), torch.tensor(types, dtype=torch.long))
+def is_script(source: str | torch.nn.Module) -> bool:
+    """Return whether the source is TorchScript already, so that other programs can run it without our Python."""
+    return isinstance(source, str | torch.jit.ScriptModule)
 
 
-class TorchScriptComputation:
-    """The callable of an ``openmm.PythonForce``: energy and forces of a bound TorchScript archive, in float64.
+def bind(source: str | torch.nn.Module, types: list[int], periodic: bool, thermal: bool) -> torch.nn.Module:
+    """Return a module of the positions, the box vectors if periodic, and the temperature if thermal."""
+    kinds = {
+        (False, False): BoundModel,
+        (True, False): PeriodicBoundModel,
+        (False, True): ThermalBoundModel,
+        (True, True): PeriodicThermalBoundModel,
+    }
+    return kinds[periodic, thermal](load(source), torch.tensor(types, dtype=torch.long))
 
-    It holds the archive itself, so a System that contains it can be pickled and sent elsewhere.
+
+class TorchComputation:
+    """The callable of an ``openmm.PythonForce``: energy and forces of a bound model, of positions in float64.
+
+    It holds the model itself, so a System that contains it can be pickled and sent elsewhere.
 
     Parameters
     ----------
-    content : bytes
-        See `bind` and `archive`.
+    model : bytes or Module
+        See `bind`, and `archive` for the bytes.
     periodic : bool
+    parameters : list of str
+        Names of the Context parameters that follow the positions and the box.
     """
 
-    def __init__(self, content: bytes, periodic: bool) -> None:
-        self.content = content
+    def __init__(self, model: bytes | torch.nn.Module, periodic: bool, parameters: list[str]) -> None:
+        self.model = model
         self.periodic = periodic
-        self._model: torch.nn.Module | None = None
+        self.parameters = parameters
+        self._loaded: torch.nn.Module | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"content": self.content, "periodic": self.periodic, "_model": None}
+        return {**self.__dict__, "_loaded": None}
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Return the energy in kJ/mol and the forces, shape (N, 3), in kJ/mol/nm."""
-        if self._model is None:
-            self._model = load(io.BytesIO(self.content))
+        if self._loaded is None:
+            self._loaded = load(io.BytesIO(self.model) if isinstance(self.model, bytes) else self.model)
         positions = torch.from_numpy(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer).copy())
         arguments = [positions.requires_grad_(True)]
         if self.periodic:
             arguments.append(torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)))
+        arguments += [torch.tensor(state.getParameters()[name], dtype=torch.float64) for name in self.parameters]
         with torch.enable_grad():
-            energy = self._model(*arguments)
+            energy = self._loaded(*arguments)
         (gradient,) = torch.autograd.grad(energy, positions)
         return energy.item(), -gradient.numpy()
 
 
-def make_force(path: str, types: list[int], periodic: bool) -> openmm.Force:
-    """Return openmm-torch's TorchForce where that is installed, else a PythonForce."""
-    bound = bind(path, types, periodic)
-    try:
-        import openmmtorch  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        force = openmm.PythonForce(TorchScriptComputation(archive(bound), periodic))
+def make_force(
+    source: str | torch.nn.Module, types: list[int], periodic: bool, temperature: float | None = None
+) -> openmm.Force:
+    """Return openmm-torch's TorchForce where that is installed and the source is TorchScript, else a PythonForce.
+
+    Parameters
+    ----------
+    source : str or Module
+        A TorchScript archive or a module, with the arguments of Potential.forward.
+    types : list of int
+    periodic : bool
+    temperature : float, optional
+        In K, the default of the Context parameter that the model gets; None if it gets no temperature.
+    """
+    bound = bind(source, types, periodic, temperature is not None)
+    parameters = {} if temperature is None else {TEMPERATURE_PARAMETER: temperature}
+    torch_force = _torch_force() if is_script(source) else None
+    if torch_force is None:
+        model = archive(bound) if is_script(source) else bound
+        force = openmm.PythonForce(TorchComputation(model, periodic, list(parameters)), parameters)
+        force.setName("Torch model through PythonForce")
     else:
         with _torch_jit():
-            force = openmmtorch.TorchForce(torch.jit.script(bound))
+            force = torch_force(torch.jit.script(bound))
+        for name, value in parameters.items():
+            force.addGlobalParameter(name, value)
+        force.setName("Torch model through TorchForce")
     force.setUsesPeriodicBoundaryConditions(periodic)
-    force.setName("TorchScript potential")
     return force
 
 
-def save_bound(path: str, target: str | os.PathLike[str], types: list[int], periodic: bool) -> None:
+def _torch_force() -> Any:
+    """Return openmm-torch's class, or None if it is not installed."""
+    try:
+        import openmmtorch  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return None
+    return openmmtorch.TorchForce
+
+
+def save_bound(
+    source: str | torch.nn.Module, target: str | os.PathLike[str], types: list[int], periodic: bool, thermal: bool
+) -> None:
     """Write a bound model as a TorchScript archive of its own."""
-    content = archive(bind(path, types, periodic))
+    content = archive(bind(source, types, periodic, thermal))
     with open(target, "wb") as file:
         file.write(content)
 
@@ -123,11 +174,12 @@ def check_halves(path: str) -> None:
     """Raise ModelFileError unless both halves of a model file agree on a random cluster of beads."""
     potential = CGPotential(path)
     positions, types = _random_cluster(potential)
+    temperature = CHECK_TEMPERATURE if potential.isTemperatureDependent else None
 
     system = openmm.System()
     for _ in types:
         system.addParticle(1.0)
-    for force in potential.createForces(types):
+    for force in potential.createForces(types, temperature, filters="exact"):
         system.addForce(force)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
     context.setPositions(positions)
@@ -136,7 +188,7 @@ def check_halves(path: str) -> None:
     native_forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
 
     x = torch.from_numpy(positions).requires_grad_(True)
-    energy = load(path)(x, torch.tensor(types))
+    energy = load(path)(x, torch.tensor(types), None, temperature)
     (gradient,) = torch.autograd.grad(energy, x)
     forces, scripted = -gradient.numpy(), energy.item()
 

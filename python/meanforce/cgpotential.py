@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,26 +15,43 @@ from openmm import unit
 
 from . import modelfile
 from ._openmm import strip_units
-from .beadforce import NetworkForce
-from .modelfile import BeadType, Component
+from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
 
 if TYPE_CHECKING:
+    import torch
     from openmm.app import Atom, Topology
 
     from .memorykernel import MemoryKernel
 
 #: Values of `implementation`.
 IMPLEMENTATIONS = ("native", "torchscript")
+#: Values of `filters`.
+FILTERS = ("tabulated", "exact")
+TEMPERATURE_PARAMETER = "MeanForceTemperature"
+"""Context parameter with the temperature, in K, of all temperature-dependent potentials."""
 
 
 class CGPotential:
     """A coarse-grained potential from a model file, ready for OpenMM.
 
+    Models of other architectures run too, in torch: a TorchScript archive of another program, or any module. They are
+    called as ``model(positions, types, box, temperature)``, with positions (N, 3) in nm, types (N,) as int64, box
+    (3, 3) in nm or None, temperature in K as a scalar tensor or None, and return the energy in kJ/mol or each bead's
+    share of it. `implementation` and the object's repr say what runs.
+
     Parameters
     ----------
-    path : str or path-like
-        A `model.pt` written by ``meanforce.export``. Its native half is read at once, without torch.
+    source : str or path-like or torch.nn.Module
+        A `model.pt` written by ``meanforce.export``: its native half is read at once, without torch. Or, together with
+        `bead_types`, another TorchScript archive or a module.
+    bead_types : sequence of BeadType or str, optional
+        The types of beads of another architecture's model, in the order of their indices, or just their names. A
+        module's own `bead_types` are the default.
+    cutoff : float, optional
+        Largest distance in nm at which two beads of another architecture's model see each other. The module's own
+        `cutoff` is the default, or else there is none, and then no periodic box.
 
     Raises
     ------
@@ -41,11 +59,50 @@ class CGPotential:
         If there is no such file.
     ModelFileError
         If the file is damaged, altered or too new (a ValueError).
+    ValueError
+        If `bead_types` is missing for another architecture's model, or given for a `model.pt`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.path.abspath(os.fspath(path))
-        self._file = modelfile.read(path)
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | torch.nn.Module,
+        *,
+        bead_types: Iterable[BeadType | str] | None = None,
+        cutoff: float | None = None,
+    ) -> None:
+        if isinstance(source, str | os.PathLike):
+            self._source: Any = os.path.abspath(os.fspath(source))
+            if bead_types is None:
+                if cutoff is not None:
+                    raise ValueError("cutoff is read from the model file; give it together with bead_types only")
+                self._file = modelfile.read(source)
+            else:
+                if modelfile.has_description(source):
+                    raise ValueError(f"'{self._source}' has bead types and a cutoff of its own: leave out bead_types")
+                self._file = _other_model(bead_types, cutoff)
+        else:
+            if bead_types is None:
+                bead_types = getattr(source, "bead_types", None)
+            if bead_types is None:
+                raise ValueError(f"a module needs bead_types, which {type(source).__name__} does not have")
+            self._source = source
+            self._file = _other_model(bead_types, getattr(source, "cutoff", None) if cutoff is None else cutoff)
+
+    def __repr__(self) -> str:
+        name = f"'{self._source}'" if isinstance(self._source, str) else type(self._source).__name__
+        runs = {"native": "runs natively", "torchscript": "runs in torch, not natively"}[self.implementation]
+        return f"<CGPotential {name}, {self.numTypes} bead types, cutoff {self.cutoff} nm: {runs}>"
+
+    @property
+    def implementation(self) -> str:
+        """What `createSystem` uses unless told otherwise: ``"native"``, or ``"torchscript"`` for other models."""
+        return "native" if self._file.components else "torchscript"
+
+    @property
+    def isTemperatureDependent(self) -> bool:
+        """Whether the potential needs a temperature."""
+        own = getattr(self._source, "temperature_dependent", False)
+        return bool(own) or any(component.temperature_dependent for component in self._file.components)
 
     @property
     def numTypes(self) -> int:
@@ -82,7 +139,12 @@ class CGPotential:
         return MemoryKernel.from_json(self._file.kernel)
 
     def createSystem(
-        self, topology: Topology, temperature: Any = None, replicas: int = 1, implementation: str = "native"
+        self,
+        topology: Topology,
+        temperature: Any = None,
+        replicas: int = 1,
+        implementation: str | None = None,
+        filters: str = "tabulated",
     ) -> openmm.System:
         """Return a System of the beads in a topology, with their masses, the periodic box and the potential's forces.
 
@@ -93,14 +155,20 @@ class CGPotential:
             its name. A model with a single type and no table of types takes every atom for that type. Distances are
             periodic exactly if the topology has box vectors.
         temperature : float or Quantity, optional
-            In K. A potential that depends on temperature needs it; others ignore it.
+            In K. Needed by a potential that depends on temperature. It is the default of the Context parameter
+            ``MeanForceTemperature``, and without effect on a native potential that does not depend on it. A model of
+            another architecture gets it if it is given.
         replicas : int
             Number of copies of the topology that do not see one another. The System holds the beads of the first copy,
             then those of the second, and so on; ``meanforce.replicas`` makes a topology and positions to match. All
             copies share the box and the temperature; a barostat is refused.
-        implementation : str
+        implementation : str, optional
             ``"native"``, or ``"torchscript"`` to run the TorchScript half in float64, with openmm-torch's TorchForce
-            where that is installed and OpenMM's PythonForce elsewhere.
+            where that is installed and OpenMM's PythonForce elsewhere. The default is the property of that name; a
+            warning says so if that is not ``"native"``.
+        filters : str
+            ``"tabulated"``, or ``"exact"`` to evaluate the filters of a native SchNet with their network at every
+            distance, which is slow and the referee of the tables.
 
         Returns
         -------
@@ -109,14 +177,18 @@ class CGPotential:
         Raises
         ------
         ValueError
-            If a bead's type or mass is unknown, the box is smaller than twice the cutoff, or another argument has
-            a value that is not allowed.
+            If a bead's type or mass is unknown, the box is smaller than twice the cutoff, a temperature is needed and
+            missing, or another argument has a value that is not allowed.
         """
         _check_replicas(replicas)
-        if replicas > 1 and implementation != "native":
-            raise ValueError(f"replicas must be 1 with implementation={implementation!r}, got {replicas}")
+        if implementation is None:
+            implementation = self.implementation
+            if implementation != "native":
+                warnings.warn(f"{self!r}; implementation='torchscript' says that you know", stacklevel=2)
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}")
+        if replicas > 1 and implementation != "native":
+            raise ValueError(f"replicas must be 1 with implementation={implementation!r}, got {replicas}")
         _check_temperature(temperature)
         atoms = list(topology.atoms())
         types = [self._type_of(atom) for atom in atoms]
@@ -129,63 +201,77 @@ class CGPotential:
             self._check_box(box)
             system.setDefaultPeriodicBoxVectors(*box)
         if implementation == "native":
-            forces = self.createForces(types, temperature, box is not None, replicas)
+            self._check_native()
+            forces = self.createForces(types, temperature, box is not None, filters, replicas)
         else:
-            from . import _torchscript
-
-            self._check_torchscript()
-            forces = [_torchscript.make_force(self._path, types, box is not None)]
+            forces = [self._torch_force(types, temperature, box is not None)]
         for force in forces:
             system.addForce(force)
         return system
 
     def createForces(
-        self, types: Iterable[int | str], temperature: Any = None, periodic: bool = False, replicas: int = 1
+        self,
+        types: Iterable[int | str],
+        temperature: Any = None,
+        periodic: bool = False,
+        filters: str = "tabulated",
+        replicas: int = 1,
     ) -> list[openmm.Force]:
-        """Return the potential as native OpenMM forces, for a System whose particles are all beads.
+        """Return the potential as OpenMM forces, for a System whose particles are all beads.
 
         Parameters
         ----------
         types : iterable of int or str
             The type of each bead of one replica, as its index or as its name.
         temperature : float or Quantity, optional
-            In K. A potential that depends on temperature needs it; others ignore it.
+            In K; see createSystem.
         periodic : bool
             Whether distances are those to the nearest periodic image.
+        filters : str
+            ``"tabulated"`` or ``"exact"``; see createSystem.
         replicas : int
             Number of copies that do not see one another; particles are ordered copy by copy.
 
         Returns
         -------
         list of openmm.Force
-            One for each component: MomentTensorForce, or CustomNonbondedForce for a pair spline.
+            One for each component: MomentTensorForce, SchNetForce or PairSplineForce. For a model of another
+            architecture one TorchForce or PythonForce.
 
         Raises
         ------
         ValueError
-            If a type is unknown, the temperature is missing or not positive, or `replicas` is not a whole number >= 1.
+            If a type is unknown, the temperature is not positive, or one is needed and missing, or `replicas` is not a
+            whole number >= 1.
         """
-        _check_temperature(temperature)
         _check_replicas(replicas)
+        if filters not in FILTERS:
+            raise ValueError(f"filters must be one of {', '.join(FILTERS)}, got {filters!r}")
         indices = self._type_indices(types)
-        forces = [
-            _FORCES[component.kind](component, self.numTypes, indices, bool(periodic)) for component in self.components
-        ]
-        for force in forces:
+        if not self._file.components:
+            if replicas > 1:
+                raise ValueError(f"replicas must be 1 for a model of another architecture, got {replicas}")
+            return [self._torch_force(indices, temperature, bool(periodic))]
+        kelvin = self._checked_temperature(temperature)
+        forces = []
+        for component in self.components:
+            force = _FORCES[component.kind](component, self.numTypes, indices, bool(periodic))
+            if component.kind == "schnet" and filters == "tabulated" and component.architecture["filter_grid"] is None:
+                force.tabulateFilters()
+            if component.temperature_dependent:
+                force.setDefaultTemperature(kelvin)
             for replica in range(1, replicas):
                 for bead_type in indices:
                     force.addParticle(bead_type, replica)
-            if isinstance(force, NetworkForce) and force.isTemperatureDependent():
-                if temperature is None:
-                    raise ValueError("the potential depends on the temperature: give temperature=, in K")
-                force.setDefaultTemperature(temperature)
+            forces.append(force)
         return forces
 
     def toTorchScript(self, path: str | os.PathLike[str], types: Iterable[int | str], periodic: bool = False) -> None:
         """Write the potential of beads of given types in the form that openmm-torch's ``TorchForce`` expects.
 
         The written module has ``forward(positions)``, or ``forward(positions, boxvectors)`` if periodic, with positions
-        in nm, and returns the energy in kJ/mol. Needs torch.
+        in nm, and returns the energy in kJ/mol. If the potential depends on temperature, that is one more argument, in
+        K, for a global parameter of the TorchForce. Needs torch.
 
         Parameters
         ----------
@@ -202,13 +288,36 @@ class CGPotential:
         from . import _torchscript
 
         self._check_torchscript()
-        _torchscript.save_bound(self._path, path, self._type_indices(types), periodic)
+        _torchscript.save_bound(self._source, path, self._type_indices(types), periodic, self.isTemperatureDependent)
+
+    def _torch_force(self, types: list[int], temperature: Any, periodic: bool) -> openmm.Force:
+        from . import _torchscript
+
+        self._check_torchscript()
+        kelvin = self._checked_temperature(temperature)
+        if self._file.components and not self.isTemperatureDependent:
+            kelvin = None
+        return _torchscript.make_force(self._source, types, periodic, kelvin)
+
+    def _checked_temperature(self, temperature: Any) -> float | None:
+        _check_temperature(temperature)
+        if temperature is None:
+            if self.isTemperatureDependent:
+                raise ValueError(f"the potential in '{self._source}' depends on temperature: give one, in K")
+            return None
+        return float(strip_units(temperature, unit.kelvin))
+
+    def _check_native(self) -> None:
+        if not self._file.components:
+            raise ValueError(f"{self!r}; implementation='torchscript' works")
 
     def _check_torchscript(self) -> None:
         if not self._file.has_torchscript:
-            raise ValueError(f"'{self._path}' has no TorchScript half; implementation='native' works")
+            raise ValueError(f"'{self._source}' has no TorchScript half; implementation='native' works")
 
     def _check_box(self, box: Any) -> None:
+        if math.isinf(self._file.cutoff):
+            raise ValueError(f"{self!r}: in a periodic box the model's cutoff must be given")
         edges = [float(strip_units(box[axis][axis], unit.nanometer)) for axis in range(3)]
         if min(edges) < 2 * self._file.cutoff:
             raise ValueError(
@@ -270,6 +379,16 @@ class CGPotential:
         return float(strip_units(atom.element.mass, unit.dalton))
 
 
+def _other_model(bead_types: Iterable[BeadType | str], cutoff: float | None) -> ModelFile:
+    table = [BeadType(bead) if isinstance(bead, str) else bead for bead in bead_types]
+    if not table or not all(isinstance(bead, BeadType) for bead in table):
+        raise ValueError(f"bead_types must be one or more BeadType or names, got {table!r}")
+    length = math.inf if cutoff is None else float(strip_units(cutoff, unit.nanometer))
+    if not length > 0:
+        raise ValueError(f"cutoff must be a positive length in nm, got {cutoff!r}")
+    return ModelFile(len(table), length, table, [], None, {}, True)
+
+
 def _check_temperature(temperature: Any) -> None:
     if temperature is not None:
         value = float(strip_units(temperature, unit.kelvin))
@@ -289,6 +408,7 @@ def _moment_tensor_force(component: Component, num_types: int, types: list[int],
         force.addProduct(degrees, shifts)
     force.setFilters(component.cutoff / sizes["radial_functions"], tensors["filters"])
     force.setTypeWeights(tensors["type_weights"])
+    _set_readouts(force, component)
     for layer in range(len(sizes["hidden"]) + 1):
         force.addLayer(tensors[f"layers.{layer}.weight"], tensors[f"layers.{layer}.bias"])
     force.setActivation(sizes["activation"])
@@ -298,34 +418,48 @@ def _moment_tensor_force(component: Component, num_types: int, types: list[int],
     return force
 
 
-def _pair_spline_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
-    """Return a CustomNonbondedForce with the splines of all pairs of types, one after another, in one table.
+def _schnet_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+    """Return a SchNetForce, with the grid of a model that was trained on one and exact filters otherwise."""
+    from . import SchNetForce  # type: ignore[attr-defined,unused-ignore]
 
-    Three zero coefficients between two splines keep them apart, and three at each end give the table the vanishing
-    curvature of the natural spline that OpenMM lays through it: what it evaluates is the same function, not
-    an approximation.
-    """
-    coefficients = component.tensors["coefficients"]
-    pairs, functions = coefficients.shape
-    spacing = component.cutoff / functions
-    stride = functions + 3
-    line = np.concatenate([np.pad(coefficients, ((0, 0), (3, 0))).reshape(-1), np.zeros(3)])
-    knots = (line[:-2] + 4 * line[1:-1] + line[2:]) / 6  # at x = -3 D, -2 D, ...
-    table = openmm.Continuous1DFunction(knots, -3 * spacing, (len(knots) - 4) * spacing)
-    force = openmm.CustomNonbondedForce("u(r)" if pairs == 1 else "u(r + start(type1, type2))")
-    force.setName("PairSpline")
-    force.addTabulatedFunction("u", table)
-    if pairs > 1:
-        low = np.minimum.outer(np.arange(num_types), np.arange(num_types))
-        high = np.maximum.outer(np.arange(num_types), np.arange(num_types))
-        start = (high * (high + 1) // 2 + low) * stride * spacing
-        force.addTabulatedFunction("start", openmm.Discrete2DFunction(num_types, num_types, start.reshape(-1)))
-        force.addPerParticleParameter("type")
-    force.setNonbondedMethod(force.CutoffPeriodic if periodic else force.CutoffNonPeriodic)
-    force.setCutoffDistance(component.cutoff)
+    sizes, tensors = component.architecture, component.tensors
+    force = SchNetForce(num_types, component.cutoff, sizes["features"], sizes["filters"], sizes["blocks"])
+    widths = [tensors["radial.betas"]] if sizes["basis"] == "expnormal" else []
+    force.setRadialBasis(sizes["basis"], sizes["basis_exponent"], tensors["radial.centers"], *widths)
+    force.setCutoffFunction(sizes["cutoff_function"], sizes["cutoff_lower"])
+    force.setActivation(sizes["activation"])
+    force.setEmbeddings(tensors["embedding"])
+    for block in range(sizes["blocks"]):
+        names = [
+            "lin1.weight",
+            *(f"{n}.{p}" for n in ("filter1", "filter2", "lin2", "lin3") for p in ("weight", "bias")),
+        ]
+        force.setBlockParameters(block, *(tensors[f"blocks.{block}.{name}"] for name in names))
+    _set_readouts(force, component)
+    for layer in range(len(sizes["hidden"]) + 1):
+        force.addLayer(tensors[f"layers.{layer}.weight"], tensors[f"layers.{layer}.bias"])
+    force.setTypeEnergies(tensors["type_energies"])
+    if sizes["filter_grid"] is not None:
+        force.setFilterGrid(sizes["filter_grid"]["degree"], sizes["filter_grid"]["intervals"])
+    force.setUsesPeriodicBoundaryConditions(periodic)
     for bead_type in types:
-        force.addParticle([bead_type] if pairs > 1 else [])
+        force.addParticle(bead_type)
     return force
 
 
-_FORCES = {"moment-tensor": _moment_tensor_force, "pair-spline": _pair_spline_force}
+def _set_readouts(force: Any, component: Component) -> None:
+    if component.temperature_dependent:
+        force.setTemperatureDependent(True)
+        force.setOffset(component.tensors["offset"])
+
+
+def _pair_spline_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+    force = PairSplineForce(num_types, component.cutoff)
+    force.setCoefficients(component.tensors["coefficients"])
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    for bead_type in types:
+        force.addParticle(bead_type)
+    return force
+
+
+_FORCES = {"moment-tensor": _moment_tensor_force, "pair-spline": _pair_spline_force, "schnet": _schnet_force}

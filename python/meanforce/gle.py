@@ -18,15 +18,15 @@ _PER_PICOSECOND = unit.picosecond**-1
 _SQRT_ENERGY = unit.kilojoule_per_mole**0.5
 
 
-def _drift_matrix(kernel: Any) -> NDArray[np.float64]:
-    """Return the (n+1, n+1) drift matrix of a memory kernel, or of anything that is such a matrix, in 1/ps."""
+def _drift_matrix(kernel: Any) -> tuple[NDArray[np.float64], int]:
+    """Return the (d+n, d+n) drift matrix in 1/ps and the dimension d of a memory kernel; d = 1 for a plain matrix."""
     drift = np.asarray(strip_units(getattr(kernel, "drift", kernel), _PER_PICOSECOND), dtype=np.float64)
     if drift.ndim != 2 or drift.shape[0] != drift.shape[1] or drift.size == 0:
         raise ValueError(
             "the drift matrix must be square, (n+1, n+1) for n auxiliary variables, got an array of shape "
             f"{drift.shape}; friction gamma without memory is [[gamma]]"
         )
-    return drift
+    return drift, int(getattr(kernel, "dimension", 1))
 
 
 class GLEIntegrator(openmm.Integrator):
@@ -40,6 +40,9 @@ class GLEIntegrator(openmm.Integrator):
     ``d(u, s) = -A (u, s) dt + noise`` for a drift matrix `A`, and the noise is the one that keeps `u` and every `s`
     independent and normal with variance kT. Then ``k(t) = 2 A[0, 0] delta(t) - A[0, 1:] expm(-A[1:, 1:] t) A[1:, 0]``.
     Such noise exists if and only if ``A + A.T`` has no negative eigenvalue.
+
+    A kernel of dimension 3 is a 3 x 3 matrix in the laboratory frame, as near a wall or in a channel: `u` is then the
+    vector of all three directions, with `n` auxiliary variables that it shares, and `A` has the shape (3+n, 3+n).
 
     One step needs one force evaluation (kick, half drift, exact bath, half drift). Positions, velocities and auxiliary
     variables of harmonic systems are sampled without any error from the step size. Velocities lag half a step behind
@@ -56,8 +59,9 @@ class GLEIntegrator(openmm.Integrator):
     temperature
         Temperature of the heat bath, in K.
     kernel
-        The memory of all particles: an object with an attribute `drift`, such as `meanforce.MemoryKernel`, or the
-        matrix `A` itself, of shape (n+1, n+1), in 1/ps, n <= 32. More kernels can be added; see `setParticleKernel`.
+        The memory of all particles: an object with the attributes `drift` and, unless it is 1, `dimension`, such as
+        `meanforce.MemoryKernel`, or the matrix `A` itself, of shape (n+1, n+1), in 1/ps, n <= 32. More kernels can be
+        added; see `setParticleKernel`.
     stepSize
         Step size, in ps.
 
@@ -80,7 +84,7 @@ class GLEIntegrator(openmm.Integrator):
     Zero = 1
 
     def __init__(self, temperature: Any, kernel: Any, stepSize: Any) -> None:
-        drift = _drift_matrix(kernel)
+        drift, dimension = _drift_matrix(kernel)
         adopt(
             self,
             '<Integrator type="meanforce::GLEIntegrator" version="1" temperature="0" stepSize="0.001"'
@@ -89,7 +93,7 @@ class GLEIntegrator(openmm.Integrator):
         )
         self.setTemperature(temperature)
         self.setStepSize(stepSize)
-        self.addKernel(drift)
+        _meanforce.GLEIntegrator_addKernel(self, drift, dimension)
 
     @classmethod
     def isinstance(cls, integrator: openmm.Integrator) -> bool:
@@ -128,17 +132,21 @@ class GLEIntegrator(openmm.Integrator):
 
     def addKernel(self, kernel: Any) -> int:
         """Add a memory kernel (an object with an attribute `drift`, or the drift matrix in 1/ps); return its index."""
-        return int(_meanforce.GLEIntegrator_addKernel(self, _drift_matrix(kernel)))
+        return int(_meanforce.GLEIntegrator_addKernel(self, *_drift_matrix(kernel)))
 
     def getNumKernels(self) -> int:
         """Return the number of memory kernels."""
         return int(_meanforce.GLEIntegrator_getNumKernels(self))
 
     def getKernel(self, index: int) -> unit.Quantity:
-        """Return the drift matrix of a memory kernel, an array of shape (n+1, n+1) in 1/ps."""
+        """Return the drift matrix of a memory kernel, an array of shape (d+n, d+n) in 1/ps."""
         drift = np.array(_meanforce.GLEIntegrator_getKernel(self, index))
         size = round(len(drift) ** 0.5)
         return unit.Quantity(drift.reshape(size, size), _PER_PICOSECOND)
+
+    def getKernelDimension(self, index: int) -> int:
+        """Return the dimension d of a memory kernel: 1, or 3 for a 3 x 3 matrix."""
+        return int(_meanforce.GLEIntegrator_getKernelDimension(self, index))
 
     def setParticleKernel(self, particle: int, kernel: int) -> None:
         """Set the index of the memory kernel of a particle: 0 unless set; -1 for no heat bath at all."""
@@ -153,7 +161,10 @@ class GLEIntegrator(openmm.Integrator):
         return dict(_meanforce.GLEIntegrator_getParticleKernels(self))
 
     def getNumModes(self) -> int:
-        """Return the largest number of auxiliary variables per degree of freedom of any kernel added so far."""
+        """Return the largest number of auxiliary variables per degree of freedom of any kernel added so far.
+
+        A kernel of dimension 3 with n auxiliary variables counts as n/3, rounded up.
+        """
         return int(_meanforce.GLEIntegrator_getNumModes(self))
 
     def getRandomNumberSeed(self) -> int:
@@ -176,7 +187,7 @@ class GLEIntegrator(openmm.Integrator):
         """Return the auxiliary variables, shape (particles, 3, modes), in sqrt(kJ/mol).
 
         `modes` is what `getNumModes()` was when the Context was created. Modes that a particle's kernel does not have
-        are zero.
+        are zero. Variable `j` of a kernel of dimension 3 is ``[particle, j % 3, j // 3]``.
 
         Raises
         ------

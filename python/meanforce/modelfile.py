@@ -30,13 +30,18 @@ if TYPE_CHECKING:
     from .potentials import Potential
 
 FORMAT = "meanforce-model"
-VERSION = 1
+VERSION = 2
 UNITS = {"length": "nm", "energy": "kJ/mol", "mass": "dalton", "temperature": "K"}
 #: Largest difference between the two halves: of the energy, and of a force over the root mean square of the forces.
 TOLERANCE = 1e-9
 #: What the hidden layers of a moment-tensor network may apply, and the largest degree of its moments.
 ACTIVATIONS = ("tanh", "silu")
 MAX_L = 4
+#: What a SchNet may be made of, and its largest number of blocks.
+SCHNET_ACTIVATIONS = ("tanh", "ssp", "silu")
+RADIAL_BASES = ("expnormal", "gaussian")
+CUTOFF_FUNCTIONS = ("cosine", "shifted_cosine", "polynomial")
+MAX_BLOCKS = 8
 
 _DESCRIPTION = "meanforce.json"
 _PARAMETERS = "parameters.safetensors"
@@ -73,9 +78,9 @@ class Component:
     Parameters
     ----------
     kind : str
-        ``"pair-spline"`` or ``"moment-tensor"``.
+        ``"pair-spline"``, ``"moment-tensor"`` or ``"schnet"``.
     architecture : dict
-        Its sizes, as in the file.
+        Its sizes, as in the file; what version 1 did not say is filled in.
     tensors : dict
         Its float64 parameters.
     """
@@ -88,6 +93,11 @@ class Component:
     def cutoff(self) -> float:
         """Cutoff in nm."""
         return float(self.architecture["cutoff"])
+
+    @property
+    def temperature_dependent(self) -> bool:
+        """Whether the energy depends on temperature, so that there are two readouts."""
+        return self.architecture.get("readouts") == 2
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,10 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
 
     roots = [name.removesuffix(f"extra/{_DESCRIPTION}") for name in members if name.endswith(f"extra/{_DESCRIPTION}")]
     if len(roots) != 1:
-        raise ModelFileError(f"{where} holds no extra/{_DESCRIPTION}: it was not written by meanforce.export")
+        raise ModelFileError(
+            f"{where} holds no extra/{_DESCRIPTION}: it was not written by meanforce.export. "
+            "CGPotential runs another TorchScript archive if bead_types are given"
+        )
     relative = {name.removeprefix(roots[0]): content for name, content in members.items() if not name.endswith("/")}
     extra = {name.removeprefix("extra/"): content for name, content in relative.items() if name.startswith("extra/")}
     torchscript = {name: content for name, content in relative.items() if not name.startswith("extra/")}
@@ -165,7 +178,8 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
             _check_hash(where, "TorchScript half", recorded["torchscript"], _sha256_of_members(torchscript))
         tensors = safetensors.numpy.load(extra[_PARAMETERS])
         num_types = _count(description, "num_types", where)
-        components = _components(description["components"], tensors, num_types, where)
+        entries = _completed(description["components"], description["version"])
+        components = _components(entries, tensors, num_types, where)
         bead_types = _bead_types(description["bead_types"], num_types, where)
     except SafetensorError as error:
         raise ModelFileError(f"{where} has unreadable parameters: {error}") from None
@@ -182,6 +196,25 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
     )
 
 
+def has_description(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is an archive that says what it is, as those of `export` do.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If it is not an archive at all.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no model file '{os.fspath(path)}'")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(f"extra/{_DESCRIPTION}") for name in archive.namelist())
+    except Exception as error:
+        raise ModelFileError(f"'{os.fspath(path)}' is not a TorchScript archive, or is damaged: {error}") from None
+
+
 def export(model: Potential, path: str | os.PathLike[str], *, kernel: Any = None) -> None:
     """Write a torch model as `model.pt`, after checking that its TorchScript and its native half agree.
 
@@ -191,7 +224,8 @@ def export(model: Potential, path: str | os.PathLike[str], *, kernel: Any = None
     Parameters
     ----------
     model : Potential
-        A PairSpline, a MomentTensor or a Sum of them. It is left as it is; the file holds its parameters as float64.
+        A PairSpline, a MomentTensor, a SchNet or a Sum of them. It is left as it is; the file holds its parameters as
+        float64.
     path : str or path-like
     kernel : object with a method ``to_json()``, or dict, optional
         A memory kernel to carry along.
@@ -401,6 +435,16 @@ def _bead_types(table: Any, num_types: int, where: str) -> list[BeadType] | None
     return types
 
 
+def _completed(entries: Any, version: int) -> Any:
+    """Return the entries of the components with the fields that came after the file's version of the format."""
+    if version > 1 or not isinstance(entries, list):
+        return entries
+    return [
+        {**_ADDED_IN_2.get(str(entry.get("kind")), {}), **entry} if isinstance(entry, dict) else entry
+        for entry in entries
+    ]
+
+
 def _components(entries: Any, tensors: dict[str, np.ndarray], num_types: int, where: str) -> list[Component]:
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ModelFileError(f"components in {where} must be a list of one or more objects, got {entries!r}")
@@ -438,22 +482,86 @@ def _pair_spline_shapes(entry: dict[str, Any], num_types: int, where: str) -> di
 
 def _moment_tensor_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
     degrees, channels = _count(entry, "max_l", where, 0, MAX_L) + 1, _count(entry, "channels", where)
-    hidden, activation = entry.get("hidden"), entry.get("activation")
-    if not isinstance(hidden, list) or not all(_is_whole(width) and width >= 1 for width in hidden):
-        raise ModelFileError(f"hidden in {where} must be a list of whole numbers >= 1, got {hidden!r}")
-    if activation not in ACTIVATIONS:
-        raise ModelFileError(f"activation in {where} must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    hidden, readouts = _widths(entry, where), _count(entry, "readouts", where, 1, 2)
+    _choice(entry, "activation", ACTIVATIONS, where)
     shapes: dict[str, tuple[int, ...]] = {
         "filters": (_count(entry, "radial_functions", where, 4), degrees, channels),
         "type_weights": (num_types, channels),
     }
+    if readouts == 2:
+        shapes["offset"] = (4,)
     products = entry.get("products", [])
     _check_products(products, degrees - 1, channels, where)
-    widths = [(degrees + 1 + len(products)) * channels, *hidden, 1]
+    widths = [(degrees + 1 + len(products)) * channels, *hidden, readouts]
     for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         shapes[f"layers.{layer}.weight"] = (num_types, outputs, inputs)
         shapes[f"layers.{layer}.bias"] = (num_types, outputs)
     return shapes
+
+
+def _schnet_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    features, filters = _count(entry, "features", where), _count(entry, "filters", where)
+    radial_functions, readouts = _count(entry, "radial_functions", where), _count(entry, "readouts", where, 1, 2)
+    _choice(entry, "activation", SCHNET_ACTIVATIONS, where)
+    _choice(entry, "basis", RADIAL_BASES, where)
+    _choice(entry, "cutoff_function", CUTOFF_FUNCTIONS, where)
+    exponent: Any = entry.get("basis_exponent")
+    lower: Any = entry.get("cutoff_lower")
+    if not (_is_finite(exponent) and exponent > 0):
+        raise ModelFileError(f"basis_exponent in {where} must be positive, got {exponent!r}")
+    if not (_is_finite(lower) and 0 <= lower < entry["cutoff"]):
+        raise ModelFileError(f"cutoff_lower in {where} must be >= 0 and less than the cutoff, got {lower!r}")
+    if "filter_grid" not in entry or not _is_filter_grid(entry["filter_grid"]):
+        raise ModelFileError(
+            f"filter_grid in {where} must be null or have the degree 3 and a whole number of intervals >= 4, "
+            f"got {entry.get('filter_grid')!r}"
+        )
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedding": (num_types, features),
+        "type_energies": (num_types,),
+        "radial.centers": (radial_functions,),
+    }
+    if entry["basis"] == "expnormal":
+        shapes["radial.betas"] = (radial_functions,)
+    if readouts == 2:
+        shapes["offset"] = (4,)
+    for block in range(_count(entry, "blocks", where, 1, MAX_BLOCKS)):
+        shapes[f"blocks.{block}.lin1.weight"] = (filters, features)
+        for name, outputs, inputs in (
+            ("filter1", filters, radial_functions),
+            ("filter2", filters, filters),
+            ("lin2", features, filters),
+            ("lin3", features, features),
+        ):
+            shapes[f"blocks.{block}.{name}.weight"] = (outputs, inputs)
+            shapes[f"blocks.{block}.{name}.bias"] = (outputs,)
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise([features, *_widths(entry, where), readouts])):
+        shapes[f"layers.{layer}.weight"] = (outputs, inputs)
+        shapes[f"layers.{layer}.bias"] = (outputs,)
+    return shapes
+
+
+def _is_filter_grid(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        isinstance(value, dict)
+        and value.get("degree") == 3
+        and _is_whole(value.get("intervals"))
+        and value["intervals"] >= 4
+    )
+
+
+def _widths(entry: dict[str, Any], where: str) -> list[int]:
+    hidden = entry.get("hidden")
+    if not isinstance(hidden, list) or not all(_is_whole(width) and width >= 1 for width in hidden):
+        raise ModelFileError(f"hidden in {where} must be a list of whole numbers >= 1, got {hidden!r}")
+    return hidden
+
+
+def _choice(entry: dict[str, Any], name: str, choices: tuple[str, ...], where: str) -> None:
+    if entry.get(name) not in choices:
+        raise ModelFileError(f"{name} in {where} must be one of {', '.join(choices)}, got {entry.get(name)!r}")
 
 
 def _check_products(products: Any, max_l: int, channels: int, where: str) -> None:
@@ -478,4 +586,8 @@ def _check_products(products: Any, max_l: int, channels: int, where: str) -> Non
 _SHAPES: dict[str, Callable[[dict[str, Any], int, str], dict[str, tuple[int, ...]]]] = {
     "pair-spline": _pair_spline_shapes,
     "moment-tensor": _moment_tensor_shapes,
+    "schnet": _schnet_shapes,
 }
+
+#: Fields of components that version 1 lacks, with what they were.
+_ADDED_IN_2: dict[str, dict[str, Any]] = {"moment-tensor": {"readouts": 1}}

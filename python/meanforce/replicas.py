@@ -15,9 +15,11 @@ from openmm import app, unit
 
 from ._openmm import FloatArray
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
+from .schnet import SchNetForce
 
 #: Our force classes, all of which report an energy for each replica.
-_CLASSES = (MomentTensorForce,)
+_CLASSES = (MomentTensorForce, PairSplineForce, SchNetForce)
 
 
 def copyTopology(topology: app.Topology, replicas: int) -> app.Topology:

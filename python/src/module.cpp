@@ -7,6 +7,8 @@ void bindBeadForce(pybind11::module_& module);
 void bindExceptions(pybind11::module_& module);
 void bindKernelClass(pybind11::module_& module);
 void bindMomentTensorForce(pybind11::module_& module);
+void bindSchNetForce(pybind11::module_& module);
+void bindPairSplineForce(pybind11::module_& module);
 
 PYBIND11_MODULE(_meanforce, module) {
     module.doc() = "Native half of meanforce: free functions that the Python classes call.";
@@ -15,4 +17,6 @@ PYBIND11_MODULE(_meanforce, module) {
     bindExceptions(module);
     bindKernelClass(module);
     bindMomentTensorForce(module);
+    bindSchNetForce(module);
+    bindPairSplineForce(module);
 }

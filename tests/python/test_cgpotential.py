@@ -296,7 +296,10 @@ def test_unknown_types_are_named(mixture, types, error, message):
     [
         ({"replicas": 0}, "replicas must be a whole number >= 1, got 0"),
         ({"replicas": True}, "replicas must be a whole number >= 1, got True"),
-        ({"replicas": 2, "implementation": "torchscript"}, "replicas must be 1 with implementation='torchscript', got 2"),
+        (
+            {"replicas": 2, "implementation": "torchscript"},
+            "replicas must be 1 with implementation='torchscript', got 2",
+        ),
         ({"temperature": 0}, r"temperature must be positive, got 0\.0 K"),
         ({"temperature": -5 * unit.kelvin}, r"got -5\.0 K"),
         ({"temperature": float("nan")}, "got nan K"),

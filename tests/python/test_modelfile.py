@@ -17,7 +17,7 @@ import torch
 import meanforce
 from meanforce import modelfile
 from meanforce.modelfile import BeadType, ModelFileError
-from meanforce.potentials import MomentTensor, PairSpline, Potential, Sum
+from meanforce.potentials import MomentTensor, PairSpline, Potential, SchNet, Sum
 
 torch.set_num_threads(1)
 
@@ -160,6 +160,110 @@ def test_a_native_half_alone_is_valid(tmp_path):
         meanforce.CGPotential(path).toTorchScript(tmp_path / "bound.pt", [0])
 
 
+# ------------------------------------------------------------------------------- SchNet, temperature, older versions
+def make_schnet(**options):
+    torch.manual_seed(8)
+    sizes = {"features": 6, "filters": 5, "blocks": 2, "radial_functions": 7, "hidden": (4, 3)}
+    return SchNet(2, 0.5, **{**sizes, **options})
+
+
+def read_native(model, path):
+    """Write a native half alone, which no kernel checks, and read it."""
+    description, tensors = modelfile.describe(model.double())
+    path.write_bytes(modelfile.add_native_half(b"", description, tensors))
+    return modelfile.read(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"basis": "gaussian", "activation": "ssp", "cutoff_function": "polynomial"},
+        {"filter_grid": 32, "cutoff_lower": 0.1, "hidden": ()},
+        {"temperature_dependent": True},
+    ],
+)
+def test_schnet_comes_back(tmp_path, options):
+    model = make_schnet(**options)
+    (component,) = read_native(model, tmp_path / "model.pt").components
+    ((architecture, tensors),) = model.components()
+    assert component.kind == "schnet"
+    assert component.architecture == json.loads(json.dumps(architecture))
+    assert component.tensors.keys() == tensors.keys()
+    assert all(np.array_equal(component.tensors[name], tensors[name]) for name in tensors)
+    # Every parameter is there: a new SchNet takes them all.
+    other = make_schnet(**options).double()
+    names = {name for name, _ in other.named_parameters()} | {"radial.centers"}
+    assert names <= component.tensors.keys()
+
+
+def test_two_readouts_of_moment_tensors_come_back(tmp_path):
+    torch.manual_seed(9)
+    model = MomentTensor(2, 0.45, max_l=1, channels=3, radial_functions=9, hidden=(6,), temperature_dependent=True)
+    with torch.no_grad():
+        model.offset.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    (component,) = read_native(model, tmp_path / "model.pt").components
+    assert component.temperature_dependent
+    assert component.tensors["offset"].tolist() == [1.0, 2.0, 3.0, 4.0]
+    weight = model.layers[-1].weight.detach().numpy()
+    assert np.array_equal(component.tensors["layers.1.weight"][:, 0], weight[:, 0])
+    assert np.allclose(component.tensors["layers.1.weight"][:, 1], weight[:, 1] / 300.0, rtol=1e-15)
+
+
+def test_files_of_version_1_are_read(tmp_path):
+    model = make_model().double()
+    description, tensors = modelfile.describe(model)
+    description["version"] = 1
+    del description["components"][1]["readouts"]
+    path = tmp_path / "old.pt"
+    path.write_bytes(modelfile.add_native_half(b"", description, tensors))
+    file = modelfile.read(path)
+    assert file.components[1].architecture["readouts"] == 1
+    assert "readouts" not in file.description["components"][1]
+    assert len(meanforce.CGPotential(path).createForces([0, 1])) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("features", 0, "features in .* must be a whole number >= 1, got 0"),
+        ("filters", 2.0, "filters in .* got 2.0"),
+        ("blocks", 9, "blocks in .* must be a whole number from 1 to 8, got 9"),
+        ("radial_functions", None, "radial_functions in .* got None"),
+        ("basis", "bessel", "basis in .* must be one of expnormal, gaussian, got 'bessel'"),
+        ("basis_exponent", 0, "basis_exponent in .* must be positive, got 0"),
+        ("activation", "relu", "activation in .* must be one of tanh, ssp, silu, got 'relu'"),
+        ("cutoff_function", ["cosine"], "cutoff_function in .* must be one of cosine"),
+        ("cutoff_lower", 0.5, "cutoff_lower in .* must be >= 0 and less than the cutoff, got 0.5"),
+        ("hidden", 4, "hidden in .* must be a list"),
+        ("filter_grid", 32, "filter_grid in .* must be null or have the degree 3 .* got 32"),
+        ("filter_grid", {"degree": 3, "intervals": 2}, "filter_grid in .* number of intervals >= 4"),
+        ("readouts", 3, "readouts in .* must be a whole number from 1 to 2, got 3"),
+    ],
+)
+@pytest.mark.parametrize("drop", [False, True])
+def test_impossible_schnets_are_refused(tmp_path, field, value, message, drop):
+    description, tensors = modelfile.describe(make_schnet())
+    if drop:
+        del description["components"][0][field]
+    else:
+        description["components"][0][field] = value
+    path = tmp_path / "odd.pt"
+    path.write_bytes(modelfile.add_native_half(b"", description, tensors))
+    with pytest.raises(ModelFileError, match=field if drop else message):
+        modelfile.read(path)
+
+
+@pytest.mark.parametrize("name", ["embedding", "radial.betas", "blocks.1.lin3.bias", "layers.2.weight", "offset"])
+def test_missing_parameters_of_schnet_are_named(tmp_path, name):
+    description, tensors = modelfile.describe(make_schnet(temperature_dependent=True))
+    del tensors[f"components.0.{name}"]
+    path = tmp_path / "odd.pt"
+    path.write_bytes(modelfile.add_native_half(b"", description, tensors))
+    with pytest.raises(ModelFileError, match=rf"lacks the parameter components\.0\.{name}"):
+        modelfile.read(path)
+
+
 # -------------------------------------------------------------------------------------------------- what is not written
 def test_halves_that_disagree_are_not_written(tmp_path):
     class Wrong(PairSpline):
@@ -286,7 +390,7 @@ def wrong_shape(tensors):
         (lambda m: m.update({"archive/extra/meanforce.json": b"{"}), "not JSON"),
         (lambda m: m.update({"archive/extra/meanforce.json": b"[]"}), "must have the format 'meanforce-model'"),
         (lambda m: edit_description(m, format="other"), "must have the format 'meanforce-model'"),
-        (lambda m: edit_description(m, version=7), "version 7, this meanforce reads up to 1: upgrade meanforce"),
+        (lambda m: edit_description(m, version=7), "version 7, this meanforce reads up to 2: upgrade meanforce"),
         (lambda m: edit_description(m, version="one"), "format version 'one'; it must be a whole number"),
         (lambda m: edit_description(m, units={"length": "A"}), "has the units"),
         (lambda m: edit_description(m, components=None), "architecture|incomplete"),
@@ -318,7 +422,7 @@ def test_a_new_kind_of_component_is_refused(tmp_path):
     description["components"][0]["kind"] = "quantum"
     path = tmp_path / "model.pt"
     path.write_bytes(modelfile.add_native_half(b"", description, tensors))
-    with pytest.raises(ModelFileError, match="kind 'quantum'; known kinds: pair-spline, moment-tensor"):
+    with pytest.raises(ModelFileError, match="kind 'quantum'; known kinds: pair-spline, moment-tensor, schnet"):
         modelfile.read(path)
 
 
@@ -333,6 +437,7 @@ WRONG_COMPONENTS = [
     (1, "hidden", [6, 0], r"hidden in .* got \[6, 0\]"),
     (1, "hidden", [6.0, 5], r"hidden in .* got \[6.0, 5\]"),
     (1, "hidden", "65", "hidden in .* got '65'"),
+    (1, "readouts", 0, "readouts in .* must be a whole number from 1 to 2, got 0"),
     (1, "channels", 0, "channels in .* must be a whole number >= 1, got 0"),
     (1, "channels", 3.0, "channels in .* got 3.0"),
     (1, "radial_functions", -4, "radial_functions in .* must be a whole number >= 4, got -4"),
@@ -344,7 +449,7 @@ WRONG_COMPONENTS = [
     (1, "cutoff", "0.45", "cutoff of a moment-tensor in .* got '0.45'"),
     (1, "cutoff", True, "cutoff of a moment-tensor in .* got True"),
     (1, "cutoff", 10**400, "cutoff of a moment-tensor in .* must be a positive length"),
-    (0, "kind", ["pair-spline"], "known kinds: pair-spline, moment-tensor"),
+    (0, "kind", ["pair-spline"], "known kinds: pair-spline, moment-tensor, schnet"),
 ]
 
 

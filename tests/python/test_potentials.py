@@ -12,6 +12,7 @@ from meanforce.potentials import (
     BSpline,
     MomentTensor,
     PairSpline,
+    SchNet,
     Sum,
     neighbor_pairs,
     products,
@@ -54,11 +55,26 @@ def pair_spline(num_types=2, seed=4, cutoff=0.4):
     return model
 
 
+def schnet(num_types=2, seed=5, **options):
+    torch.manual_seed(seed)
+    options = {"features": 6, "filters": 5, "blocks": 2, "radial_functions": 7, "hidden": (4,), **options}
+    model = SchNet(num_types, 0.45, cutoff_function="polynomial", **options).double()
+    with torch.no_grad():
+        model.layers[-1].weight.normal_()
+        model.type_energies.normal_()
+        for block in model.blocks:
+            block.filter1.bias.normal_()
+            block.filter2.bias.normal_()
+    return model
+
+
 MODELS = {
     "pair": pair_spline,
     "moments": moment_tensor,
     "silu, l = 4": lambda: moment_tensor(max_l=4, activation="silu"),
     "one type, l = 0": lambda: moment_tensor(num_types=1, max_l=0, hidden=(4,)),
+    "schnet": schnet,
+    "schnet, grid": lambda: schnet(filter_grid=16, basis="gaussian", activation="ssp"),
     "products": lambda: moment_tensor(channels=4, products=products(3, 4)),
     "sum": lambda: Sum(pair_spline(), moment_tensor()),
 }

@@ -52,7 +52,7 @@ public:
      * Set the activation function: "tanh" (the default), "silu", x/(1+exp(-x)), or, where the class says so, "ssp", the
      * shifted softplus ln((1+exp(x))/2).
      */
-    void setActivation(const std::string& activation);
+    virtual void setActivation(const std::string& activation);
     const std::string& getActivation() const {
         return activation;
     }

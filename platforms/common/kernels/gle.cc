@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One step of the generalized Langevin equation.  Symbols as in docs/theory/gle.md:
 //     u = sqrt(m) v, auxiliary variables s, y = (u, s); decay = T-1, noise = sqrt(kT) S, xi = independent normal deviates.
-// Defined by the host: MAX_MODES, NUM_MODES(bath), NOISE_STREAM.
+// Defined by the host: BLOCK_SIZE, MAX_MODES, NUM_MODES(bath), NOISE_STREAM.
 
 /**
  * Philox4x32-10: 128 random bits as a function of a counter and a key.  See internal/Philox.h.
@@ -55,12 +55,37 @@ DEVICE real3 normalDeviates(unsigned int seed, unsigned int stepLow, unsigned in
 }
 
 /**
- * Row a of (T-1) y.
+ * A block of a matrix times a component of y: a number, or a 3 x 3 matrix that mixes its directions.
  */
-DEVICE mixed3 propagateMemory(GLOBAL const mixed* RESTRICT decayRow, const mixed3* y, int n) {
+#if BLOCK_SIZE == 1
+#define BLOCK_PRODUCT(MAKE3, BLOCK, Y) ((BLOCK)[0]*(Y))
+#else
+#define BLOCK_PRODUCT(MAKE3, BLOCK, Y) MAKE3((BLOCK)[0]*(Y).x+(BLOCK)[1]*(Y).y+(BLOCK)[2]*(Y).z, \
+        (BLOCK)[3]*(Y).x+(BLOCK)[4]*(Y).y+(BLOCK)[5]*(Y).z, (BLOCK)[6]*(Y).x+(BLOCK)[7]*(Y).y+(BLOCK)[8]*(Y).z)
+#endif
+#define BLOCK_ELEMENTS (BLOCK_SIZE*BLOCK_SIZE)
+
+/**
+ * The part of row a of (T-1) y that stays within u, component 0, and within s.
+ */
+DEVICE mixed3 propagateBath(GLOBAL const mixed* RESTRICT decayRow, const mixed3* y, int a, int n) {
+    if (a == 0)
+        return BLOCK_PRODUCT(make_mixed3, decayRow, y[0]);
     mixed3 change = make_mixed3(0, 0, 0);
-    for (int b = 0; b <= n; b++)
-        change += decayRow[b]*y[b];
+    for (int b = 1; b <= n; b++)
+        change += BLOCK_PRODUCT(make_mixed3, &decayRow[b*BLOCK_ELEMENTS], y[b]);
+    return change;
+}
+
+/**
+ * The part of row a of (T-1) y that goes from s to u, and from u to s.
+ */
+DEVICE mixed3 couple(GLOBAL const mixed* RESTRICT decayRow, const mixed3* y, int a, int n) {
+    if (a > 0)
+        return BLOCK_PRODUCT(make_mixed3, decayRow, y[0]);
+    mixed3 change = make_mixed3(0, 0, 0);
+    for (int b = 1; b <= n; b++)
+        change += BLOCK_PRODUCT(make_mixed3, &decayRow[b*BLOCK_ELEMENTS], y[b]);
     return change;
 }
 
@@ -70,7 +95,7 @@ DEVICE mixed3 propagateMemory(GLOBAL const mixed* RESTRICT decayRow, const mixed
 DEVICE real3 randomImpulse(GLOBAL const real* RESTRICT noiseRow, const real3* xi, int n) {
     real3 impulse = make_real3(0, 0, 0);
     for (int b = 0; b <= n; b++)
-        impulse += noiseRow[b]*xi[b];
+        impulse += BLOCK_PRODUCT(make_real3, &noiseRow[b*BLOCK_ELEMENTS], xi[b]);
     return impulse;
 }
 
@@ -120,8 +145,9 @@ KERNEL void exchangeWithBath(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL 
                 for (int a = 0; a <= n; a++)
                     xi[a] = normalDeviates(seed, stepLow, stepHigh, particle, a);
                 for (int a = 0; a <= n; a++) {
-                    int row = (bath*(MAX_MODES+1)+a)*(MAX_MODES+1);
-                    mixed3 change = propagateMemory(&decay[row], y, n);
+                    int row = (bath*(MAX_MODES+1)+a)*(MAX_MODES+1)*BLOCK_ELEMENTS;
+                    mixed3 change = propagateBath(&decay[row], y, a, n);
+                    change += couple(&decay[row], y, a, n);
                     real3 impulse = randomImpulse(&noise[row], xi, n);
                     change += make_mixed3(impulse.x, impulse.y, impulse.z);
                     if (a == 0) {

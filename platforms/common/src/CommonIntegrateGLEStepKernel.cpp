@@ -27,14 +27,16 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
         kernelOfParticle[i] = integrator.getParticleKernel(i);
     for (int i = 0; i < integrator.getNumKernels(); i++) {
         drifts.push_back(integrator.getKernel(i));
-        modesOfKernel.push_back(matrixDimension(drifts[i].size())-1);
+        kernelDimensions.push_back(integrator.getKernelDimension(i));
+        modesOfKernel.push_back(countComponents(matrixDimension(drifts[i].size()), kernelDimensions[i])-1);
+        blockSize = max(blockSize, kernelDimensions[i]);
     }
     numModes = integrator.getNumModes();
 
     const bool mixedIsDouble = cc.getUseDoublePrecision() || cc.getUseMixedPrecision();
     const int mixedSize = mixedIsDouble ? sizeof(double) : sizeof(float);
     const int realSize = cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float);
-    const size_t matrixSize = (numModes+1)*(numModes+1);
+    const size_t matrixSize = (numModes+1)*(numModes+1)*blockSize*blockSize;
     auxiliary.initialize(cc, max<size_t>(1, 3*(size_t) numParticles*numModes), mixedSize, "gleAuxiliary");
     heat.initialize(cc, cc.getPaddedNumAtoms(), mixedSize, "gleHeat");
     oldDelta.initialize(cc, cc.getPaddedNumAtoms(), 4*mixedSize, "gleOldDelta");
@@ -49,6 +51,7 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
     // With one number of modes for all kernels, loops over modes have a constant length and can be unrolled.
     const bool sameModes = *min_element(modesOfKernel.begin(), modesOfKernel.end()) == numModes;
     map<string, string> defines;
+    defines["BLOCK_SIZE"] = cc.intToString(blockSize);
     defines["MAX_MODES"] = cc.intToString(numModes);
     defines["NUM_MODES(bath)"] = sameModes ? "MAX_MODES" : "kernelModes[bath]";
     defines["NOISE_STREAM"] = cc.intToString((int) RandomStream::GLENoise);
@@ -120,18 +123,14 @@ void CommonIntegrateGLEStepKernel::updatePropagators(double h, double temperatur
         return;
     propagatorStepSize = h;
     propagatorTemperature = temperature;
-    // Matrices of kernels with fewer modes fill the upper left corner of their place.
-    const int stride = numModes+1;
     const double sqrtkT = sqrt(BOLTZ*temperature);
-    vector<double> decays(decay.getSize(), 0.0), noises(noise.getSize(), 0.0);
+    vector<double> decays, noises;
     for (size_t i = 0; i < drifts.size(); i++) {
         const GLEPropagator propagator(drifts[i], h);
-        for (int a = 0; a < propagator.dimension; a++)
-            for (int b = 0; b < propagator.dimension; b++) {
-                const size_t element = (i*stride+a)*stride+b;
-                decays[element] = propagator.decay[a*propagator.dimension+b];
-                noises[element] = sqrtkT*propagator.noise[a*propagator.dimension+b];
-            }
+        const vector<double> blocks = arrangeInBlocks(propagator.decay, kernelDimensions[i], numModes+1, blockSize);
+        decays.insert(decays.end(), blocks.begin(), blocks.end());
+        for (double element : arrangeInBlocks(propagator.noise, kernelDimensions[i], numModes+1, blockSize))
+            noises.push_back(sqrtkT*element);
     }
     decay.upload(decays, true);
     noise.upload(noises, true);

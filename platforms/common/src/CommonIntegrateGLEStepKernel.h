@@ -24,7 +24,10 @@ private:
     void updatePropagators(double h, double temperature);
     OpenMM::ComputeContext& cc;
     int numModes = 0;
+    /** The size of the blocks of all matrices: 3 as soon as one kernel is a 3 x 3 matrix. */
+    int blockSize = 1;
     std::vector<std::vector<double> > drifts;
+    std::vector<int> kernelDimensions;
     double propagatorStepSize = 0, propagatorTemperature = -1;
     OpenMM::ComputeArray auxiliary, heat, oldDelta, decay, noise, particleKernel, kernelModes;
     OpenMM::ComputeKernel kickKernel, exchangeKernel, moveKernel;

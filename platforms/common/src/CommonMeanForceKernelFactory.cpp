@@ -2,7 +2,9 @@
 #include "CommonMeanForceKernelFactory.h"
 #include "CommonIntegrateGLEStepKernel.h"
 #include "CommonCalcMomentTensorForceKernel.h"
+#include "CommonCalcPairSplineForceKernel.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/PairSplineForce.h"
 #include "openmm/OpenMMException.h"
 // One include, one line in kernelNames() and one in createKernelImpl() per feature.
 
@@ -15,6 +17,7 @@ const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
     static const vector<string> names = {
         IntegrateGLEStepKernel::Name(),
         MomentTensorForce::KernelName(),
+        PairSplineForce::KernelName(),
     };
     return names;
 }
@@ -24,6 +27,8 @@ KernelImpl* CommonMeanForceKernelFactory::createKernelImpl(string name, const Pl
         return new CommonIntegrateGLEStepKernel(name, platform, getComputeContext(context));
     if (name == MomentTensorForce::KernelName())
         return new CommonCalcMomentTensorForceKernel(name, platform, getComputeContext(context));
+    if (name == PairSplineForce::KernelName())
+        return new CommonCalcPairSplineForceKernel(name, platform, getComputeContext(context));
     throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
 }
 

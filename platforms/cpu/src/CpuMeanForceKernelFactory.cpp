@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
+#include "CpuCalcPairSplineForceKernel.h"
+#include "CpuCalcSchNetForceKernel.h"
+#include "CpuIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/PairSplineForce.h"
+#include "meanforce/SchNetForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -15,6 +20,9 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
+    IntegrateGLEStepKernel::Name(),
+    PairSplineForce::KernelName(),
+    SchNetForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -24,6 +32,12 @@ public:
         ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
         if (name == MomentTensorForce::KernelName())
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
+        if (name == IntegrateGLEStepKernel::Name())
+            return new CpuIntegrateGLEStepKernel(name, platform, pool);
+        if (name == PairSplineForce::KernelName())
+            return new CpuCalcPairSplineForceKernel(name, platform, pool);
+        if (name == SchNetForce::KernelName())
+            return new CpuCalcSchNetForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

@@ -10,19 +10,35 @@ using namespace std;
 
 namespace meanforce {
 
-/** The fewest pairs that are worth a thread: waking it takes as long as about this many. */
-static constexpr int MIN_PAIRS_PER_THREAD = 400;
+/** The fewest beads that are worth a thread: waking it takes about as long as they do. */
+static constexpr int MIN_BEADS_PER_THREAD = 16;
 
 static int roundUp(int n, int multiple) {
     return (n+multiple-1)/multiple*multiple;
 }
 
-void CpuPairs::resize(const vector<int>& rowStart) {
-    this->rowStart = rowStart;
-    bead.resize(rowStart.back());
-    r.resize(rowStart.back());
-    for (auto& component : direction)
-        component.resize(rowStart.back());
+/** Whole vectors are read beyond the last pair. */
+static constexpr int PADDING = 16;
+
+void CpuPairs::reserve(size_t most) {
+    const size_t needed = count+most+PADDING;
+    if (needed <= bead.size())
+        return;
+    const size_t size = needed+needed/2;
+    for (vector<int>* array : {&bead, &target, &interval})
+        array->resize(size);
+    exactR.resize(size);
+    for (AlignedVector<float>* array : {&f, &r, &x, &y, &z, &slope})
+        array->resize(size);
+}
+
+void CpuPairs::locate(double cutoff, int intervals) {
+    const double inverseSpacing = intervals/cutoff;
+    for (int p = 0; p < count; p++) {
+        const double u = max(0.0, (cutoff-exactR[p])*inverseSpacing);
+        interval[p] = max(0, min((int) u, intervals-1));
+        f[p] = (float) (u-interval[p]);
+    }
 }
 
 static CpuDenseLayer pack(const SchNetLayerParameters& layer, int lanes) {
@@ -92,64 +108,27 @@ CpuSchNet::CpuSchNet(const SchNetParameters& parameters, InstructionSet set) : k
     slopeViews.resize(numBlocks);
 }
 
-void CpuSchNet::evaluate(CpuParallel& parallel, const CpuPairs& pairs, const vector<int>& types, double temperature,
-        vector<double>& energyA, vector<double>& energyB, vector<Vec3>* forcesOnBeads) {
-    const int numBeads = pairs.getNumBeads(), numPairs = pairs.rowStart.back();
-    // Whole vectors are read beyond the last pair.
-    const int size = numPairs+kernels.lanes;
-    target.resize(size);
-    interval.resize(size);
-    f.resize(size);
-    r.resize(size);
-    slope.resize(size);
-    y.resize((size_t) numBeads*model.hidden);
-    g.resize((size_t) numBeads*model.filters);
-    energies.resize(2*numBeads);
-    forces.resize(3*numBeads);
-    for (int b = 0; b < model.numBlocks; b++) {
-        slopes[b].resize((size_t) numBeads*model.hidden);
-        slopeViews[b] = slopes[b].data();
-        if (b > 0)
-            h[b].resize((size_t) numBeads*model.filters);
-        hViews[b] = h[b].data();
-    }
-    const int numThreads = max(1, min(parallel.getNumThreads(), numPairs/MIN_PAIRS_PER_THREAD));
-    workspaces.resize(max((int) workspaces.size(), numThreads));
-    threads.resize(numThreads);
-    int longestRow = 0;
-    for (int i = 0; i < numBeads; i++)
-        longestRow = max(longestRow, pairs.rowStart[i+1]-pairs.rowStart[i]);
+void CpuSchNet::evaluate(CpuParallel& parallel, const vector<int>& types, const vector<int>& rowStart,
+        const function<void(int, CpuPairs&)>& findPairs, double temperature, vector<double>& A, vector<double>& B, vector<Vec3>* forcesOnBeads) {
+    const int numBeads = (int) types.size();
+    const int numThreads = max(1, min(parallel.getNumThreads(), numBeads/MIN_BEADS_PER_THREAD));
+    allocate(numBeads, numThreads);
     for (int t = 0; t < numThreads; t++) {
-        const auto boundary = [&](int thread) {
-            const int pair = (int) ((long long) numPairs*thread/numThreads);
-            return thread == numThreads ? numBeads : (int) (lower_bound(pairs.rowStart.begin(), pairs.rowStart.end(), pair)-pairs.rowStart.begin());
-        };
+        // Each thread gets the same share of the pairs, then of the beads.
+        const long long work = (long long) rowStart.back()*(t+1)/numThreads;
         threads[t].rowBegin = (t == 0 ? 0 : threads[t-1].rowEnd);
-        threads[t].rowEnd = boundary(t+1);
+        threads[t].rowEnd = (t+1 == numThreads ? numBeads : (int) (lower_bound(rowStart.begin(), rowStart.end()-1, work)-rowStart.begin()));
         threads[t].beadBegin = (int) ((long long) numBeads*t/numThreads);
         threads[t].beadEnd = (int) ((long long) numBeads*(t+1)/numThreads);
     }
     const SchNetLayerParameters& last = parameters.output.back();
     for (int k = 0; k < last.inputs; k++)
         readoutGradient[k] = (float) (last.weights[k]-(last.outputs == 2 ? temperature*last.weights[last.inputs+k] : 0.0));
-    state.numBeads = numBeads;
     state.types = types.data();
-    state.pairs = {pairs.rowStart.data(), pairs.bead.data(), target.data(), interval.data(), f.data(), r.data(),
-            pairs.direction[0].data(), pairs.direction[1].data(), pairs.direction[2].data(), slope.data()};
-    state.longestRow = longestRow;
-    state.numThreads = numThreads;
-    state.threads = threads.data();
-    state.y = y.data();
-    state.g = g.data();
-    state.h = hViews.data();
-    state.slopes = slopeViews.data();
-    state.energies = energies.data();
-    state.readoutGradient = readoutGradient.data();
-    state.forces = forces.data();
     state.includeForces = (forcesOnBeads != nullptr);
 
     if (numThreads == 1) {
-        prepareThread(0, pairs);
+        preparePairs(0, findPairs);
         run(0, [] {});
     }
     else {
@@ -159,7 +138,7 @@ void CpuSchNet::evaluate(CpuParallel& parallel, const CpuPairs& pairs, const vec
             for (int t = begin; t < end; t++) {
                 // A thread that leaves would keep the others waiting: they leave together.
                 try {
-                    prepareThread(t, pairs);
+                    preparePairs(t, findPairs);
                 }
                 catch (...) {
                     failures[t] = current_exception();
@@ -174,11 +153,11 @@ void CpuSchNet::evaluate(CpuParallel& parallel, const CpuPairs& pairs, const vec
                 rethrow_exception(failure);
     }
 
-    energyA.resize(numBeads);
-    energyB.resize(numBeads);
+    A.resize(numBeads);
+    B.resize(numBeads);
     for (int i = 0; i < numBeads; i++) {
-        energyA[i] = energies[2*i]+parameters.typeEnergies[types[i]];
-        energyB[i] = (model.numReadouts == 2 ? energies[2*i+1] : 0.0f);
+        A[i] = energies[2*i]+parameters.typeEnergies[types[i]];
+        B[i] = (model.numReadouts == 2 ? energies[2*i+1] : 0.0f);
     }
     if (forcesOnBeads != nullptr) {
         forcesOnBeads->resize(numBeads);
@@ -187,48 +166,83 @@ void CpuSchNet::evaluate(CpuParallel& parallel, const CpuPairs& pairs, const vec
     }
 }
 
-/** Where the distances lie in the tables, and where the sums of this thread's pairs go. */
-void CpuSchNet::prepareThread(int t, const CpuPairs& pairs) {
+void CpuSchNet::allocate(int numBeads, int numThreads) {
+    y.resize((size_t) numBeads*model.hidden);
+    g.resize((size_t) numBeads*model.filters);
+    energies.resize(2*numBeads);
+    forces.resize(3*numBeads);
+    for (int b = 0; b < model.numBlocks; b++) {
+        slopes[b].resize((size_t) numBeads*model.hidden);
+        slopeViews[b] = slopes[b].data();
+        if (b > 0)
+            h[b].resize((size_t) numBeads*model.filters);
+        hViews[b] = h[b].data();
+    }
+    if ((int) workspaces.size() < numThreads)
+        workspaces.resize(numThreads);
+    threads.resize(numThreads);
+    state.numBeads = numBeads;
+    state.numThreads = numThreads;
+    state.threads = threads.data();
+    state.y = y.data();
+    state.g = g.data();
+    state.h = hViews.data();
+    state.slopes = slopeViews.data();
+    state.energies = energies.data();
+    state.readoutGradient = readoutGradient.data();
+    state.forces = forces.data();
+}
+
+/** Find the pairs of a thread, and prepare the memory that the sums over them need. */
+void CpuSchNet::preparePairs(int t, const function<void(int, CpuPairs&)>& findPairs) {
     SchNetThread& thread = threads[t];
     Workspace& workspace = workspaces[t];
-    const int numBeads = pairs.getNumBeads(), begin = pairs.rowStart[thread.rowBegin], end = pairs.rowStart[thread.rowEnd];
-    const double spacing = parameters.cutoff/max(1, parameters.intervals);
-    for (int p = begin; p < end; p++) {
-        const double u = max(0.0, (parameters.cutoff-pairs.r[p])/spacing);
-        interval[p] = max(0, min((int) u, parameters.intervals-1));
-        f[p] = (float) (u-interval[p]);
-        r[p] = (float) pairs.r[p];
+    CpuPairs& pairs = workspace.pairs;
+    pairs.clear();
+    pairs.reserve(0);
+    for (int i = thread.rowBegin; i < thread.rowEnd; i++) {
+        findPairs(i, pairs);
+        pairs.endRow();
     }
-    const int numRows = thread.rowEnd-thread.rowBegin;
-    workspace.halo.clear();
-    if (numRows == numBeads)
-        copy(pairs.bead.begin()+begin, pairs.bead.begin()+end, target.begin()+begin);
-    else {
-        workspace.slot.assign(numBeads, -1);
-        for (int p = begin; p < end; p++)
-            workspace.slot[pairs.bead[p]] = 0;
-        for (int i = 0; i < numBeads; i++)
-            if (i >= thread.rowBegin && i < thread.rowEnd)
-                workspace.slot[i] = i-thread.rowBegin;
-            else if (workspace.slot[i] == 0) {
-                workspace.slot[i] = numRows+(int) workspace.halo.size();
-                workspace.halo.push_back(i);
-            }
-        for (int p = begin; p < end; p++)
-            target[p] = workspace.slot[pairs.bead[p]];
-    }
-    thread.numHalo = (int) workspace.halo.size();
-    const size_t bufferRows = numRows+thread.numHalo, scratchSize = kernels.getScratchSize(model, state.longestRow);
-    if (workspace.buffer.size() < bufferRows*model.filters)
-        workspace.buffer.resize(bufferRows*model.filters);
-    if (workspace.forces.size() < 3*bufferRows)
-        workspace.forces.resize(3*bufferRows);
+    if (model.degree > 0)
+        pairs.locate(parameters.cutoff, parameters.intervals);
+    findTargets(t);
+    thread.pairs = {pairs.longestRow, pairs.rowStart.data(), pairs.bead.data(), pairs.target.data(), pairs.interval.data(), pairs.f.data(),
+            pairs.r.data(), pairs.x.data(), pairs.y.data(), pairs.z.data(), pairs.slope.data()};
+    const size_t numRows = thread.rowEnd-thread.rowBegin+workspace.halo.size();
+    const size_t scratchSize = kernels.getScratchSize(model, pairs.longestRow);
+    if (workspace.buffer.size() < numRows*model.filters)
+        workspace.buffer.resize(numRows*model.filters);
+    if (workspace.forces.size() < 3*numRows)
+        workspace.forces.resize(3*numRows);
     if (workspace.scratch.size() < scratchSize)
         workspace.scratch.resize(scratchSize);
+    thread.numHalo = (int) workspace.halo.size();
     thread.halo = workspace.halo.data();
     thread.buffer = workspace.buffer.data();
     thread.forces = workspace.forces.data();
     thread.scratch = workspace.scratch.data();
+}
+
+/** Where the sums of this thread go: first its own rows, then the other beads that its pairs touch. */
+void CpuSchNet::findTargets(int t) {
+    const SchNetThread& thread = threads[t];
+    CpuPairs& pairs = workspaces[t].pairs;
+    vector<int> &halo = workspaces[t].halo, &slot = workspaces[t].slot;
+    const int numRows = thread.rowEnd-thread.rowBegin;
+    halo.clear();
+    slot.assign(state.numBeads, -1);
+    for (int p = 0; p < pairs.count; p++)
+        slot[pairs.bead[p]] = 0;
+    for (int i = 0; i < state.numBeads; i++)
+        if (i >= thread.rowBegin && i < thread.rowEnd)
+            slot[i] = i-thread.rowBegin;
+        else if (slot[i] == 0) {
+            slot[i] = numRows+(int) halo.size();
+            halo.push_back(i);
+        }
+    for (int p = 0; p < pairs.count; p++)
+        pairs.target[p] = slot[pairs.bead[p]];
 }
 
 template <class Meet>

@@ -6,6 +6,8 @@
 #include "isa/InstructionSet.h"
 #include "isa/SchNetKernels.h"
 #include "openmm/Vec3.h"
+#include <algorithm>
+#include <functional>
 #include <vector>
 
 namespace meanforce {
@@ -32,33 +34,41 @@ struct SchNetParameters {
     std::vector<SchNetLayerParameters> output;    // the last layer has one or two outputs
     std::vector<double> typeEnergies;
     int degree, intervals;                   // of the tables; intervals = 0 for exact filters
-    bool expNormal;
-    int cutoffFunction;
+    bool expNormal;                          // else Gaussian, with alpha = 0
+    CutoffFunction cutoffFunction;
     double lowerCutoff, alpha;
-    std::vector<double> centers, widths;
+    std::vector<double> centers, widths;     // widths are gamma, or beta
 };
 
-/**
- * The pairs of beads within the cutoff, each once, in the row of either of them.  Sums are fastest if beads are numbered so
- * that neighbours have similar numbers.
- */
+/** The pairs in the rows of some beads, in the order of rows. */
 class CpuPairs {
 public:
-    /** Make room for rows that start at these pairs; the last number is that of all pairs. */
-    void resize(const std::vector<int>& rowStart);
-    /** Set a pair; direction is from the bead of the row to the other. */
-    void set(int pair, int other, double r, const OpenMM::Vec3& direction) {
-        bead[pair] = other;
-        this->r[pair] = r;
-        for (int k = 0; k < 3; k++)
-            this->direction[k][pair] = (float) direction[k];
+    void clear() {
+        count = longestRow = 0;
+        rowStart.assign(1, 0);
     }
-    int getNumBeads() const {
-        return (int) rowStart.size()-1;
+    /** Make room for this many pairs in the next row. */
+    void reserve(size_t most);
+    /** Add a pair to the present row; direction is from the bead of the row to the other. */
+    void add(int other, double distance, const OpenMM::Vec3& direction) {
+        bead[count] = other;
+        r[count] = (float) distance;
+        exactR[count] = distance;
+        x[count] = (float) direction[0];
+        y[count] = (float) direction[1];
+        z[count] = (float) direction[2];
+        count++;
     }
-    std::vector<int> rowStart, bead;
-    std::vector<double> r;
-    std::vector<float> direction[3];
+    void endRow() {
+        longestRow = std::max(longestRow, count-rowStart.back());
+        rowStart.push_back(count);
+    }
+    /** The place of every distance in a table with this many intervals. */
+    void locate(double cutoff, int intervals);
+    int count = 0, longestRow = 0;
+    std::vector<int> rowStart, bead, target, interval;
+    std::vector<double> exactR;
+    AlignedVector<float> f, r, x, y, z, slope;
 };
 
 /**
@@ -70,13 +80,19 @@ class CpuSchNet {
 public:
     CpuSchNet(const SchNetParameters& parameters, InstructionSet set);
     /**
-     * @param types            of the beads
-     * @param temperature      T in U = A - T B; any number if there is one readout
-     * @param energies         A and B of each bead
-     * @param forces           on each bead, unless null
+     * Evaluate the energies and forces.  Sums are fastest if beads are numbered so that neighbours have similar numbers.
+     *
+     * @param types          of the beads
+     * @param rowStart       how much work the pairs of beads before each bead are, in any unit; one more than there are beads
+     * @param findPairs      adds the pairs in the row of a bead, without ending the row; each pair of beads is in the row of
+     *                       one of them.  It is called by all threads.
+     * @param temperature    T in U = A - T B; any number if there is one readout
+     * @param A, B           of each bead
+     * @param forces         on each bead, unless null
      */
-    void evaluate(CpuParallel& parallel, const CpuPairs& pairs, const std::vector<int>& types, double temperature,
-            std::vector<double>& energyA, std::vector<double>& energyB, std::vector<OpenMM::Vec3>* forces);
+    void evaluate(CpuParallel& parallel, const std::vector<int>& types, const std::vector<int>& rowStart,
+            const std::function<void(int, CpuPairs&)>& findPairs, double temperature, std::vector<double>& A, std::vector<double>& B,
+            std::vector<OpenMM::Vec3>* forces);
 private:
     struct Block {
         CpuDenseLayer lin1, lin2, lin3, filter[2];
@@ -84,11 +100,14 @@ private:
     };
     /** What one thread owns. */
     struct Workspace {
+        CpuPairs pairs;
         std::vector<int> halo, slot;
         AlignedVector<float> buffer, scratch;
         std::vector<double> forces;
     };
-    void prepareThread(int thread, const CpuPairs& pairs);
+    void preparePairs(int thread, const std::function<void(int, CpuPairs&)>& findPairs);
+    void findTargets(int thread);
+    void allocate(int numBeads, int numThreads);
     template <class Meet>
     void run(int thread, Meet meet);
     const SchNetKernels& kernels;
@@ -103,8 +122,7 @@ private:
     SchNetState state;
     std::vector<Workspace> workspaces;
     std::vector<SchNetThread> threads;
-    std::vector<int> target, interval;
-    AlignedVector<float> f, r, slope, y, g, energies;
+    AlignedVector<float> y, g, energies;
     std::vector<AlignedVector<float> > h, slopes;
     std::vector<float*> hViews, slopeViews;
     std::vector<double> forces;

@@ -25,7 +25,10 @@ void ReferenceIntegrateGLEStepKernel::initialize(const System& system, const GLE
     }
     for (int i = 0; i < integrator.getNumKernels(); i++)
         drifts.push_back(integrator.getKernel(i));
+    for (int i = 0; i < integrator.getNumKernels(); i++)
+        kernelDimensions.push_back(integrator.getKernelDimension(i));
     numModes = integrator.getNumModes();
+    hasConstraints = system.getNumConstraints() > 0;
     s.assign(3*(size_t) system.getNumParticles()*numModes, 0.0);
 }
 
@@ -39,28 +42,41 @@ void ReferenceIntegrateGLEStepKernel::checkPositions(ContextImpl& context) const
 
 void ReferenceIntegrateGLEStepKernel::execute(ContextImpl& context, const GLEIntegrator& integrator, uint32_t seed, int64_t noiseStep) {
     ReferencePlatform::PlatformData& data = platformData(context);
+    const Step step = {integrator.getStepSize(), BOLTZ*integrator.getTemperature(), integrator.getConstraintTolerance(), seed, noiseStep};
+    updatePropagators(step.h);
+    if (hasConstraints)
+        stepConstrained(data, step);
+    else
+        stepFreely(*data.positions, *data.velocities, *data.forces, step);
+    data.virtualSites->computePositions(context.getSystem(), *data.positions, data.periodicBoxVectors);
+    data.time += step.h;
+    data.stepCount++;
+}
+
+void ReferenceIntegrateGLEStepKernel::stepFreely(vector<Vec3>& x, vector<Vec3>& v, vector<Vec3>& f, const Step& step) {
+    kick(v, f, step.h);
+    drift(x, v, 0.5*step.h);
+    exchangeWithBath(v, step);
+    drift(x, v, 0.5*step.h);
+}
+
+/** As LangevinMiddleIntegrator does it. */
+void ReferenceIntegrateGLEStepKernel::stepConstrained(ReferencePlatform::PlatformData& data, const Step& step) {
     vector<Vec3>& x = *data.positions;
     vector<Vec3>& v = *data.velocities;
-    const double h = integrator.getStepSize(), tolerance = integrator.getConstraintTolerance();
-    updatePropagators(h);
-
-    kick(v, *data.forces, h);
-    data.constraints->applyToVelocities(x, v, inverseMass, tolerance);
+    kick(v, *data.forces, step.h);
+    data.constraints->applyToVelocities(x, v, inverseMass, step.tolerance);
     vector<Vec3> unconstrained(x);
-    drift(unconstrained, v, 0.5*h);
-    exchangeWithBath(v, BOLTZ*integrator.getTemperature(), NormalStream(RandomStream::GLENoise, seed), noiseStep);
-    drift(unconstrained, v, 0.5*h);
+    drift(unconstrained, v, 0.5*step.h);
+    exchangeWithBath(v, step);
+    drift(unconstrained, v, 0.5*step.h);
     vector<Vec3> constrained(unconstrained);
-    data.constraints->apply(x, constrained, inverseMass, tolerance);
+    data.constraints->apply(x, constrained, inverseMass, step.tolerance);
     for (size_t i = 0; i < x.size(); i++)
         if (mass[i] != 0) {
-            v[i] += (constrained[i]-unconstrained[i])/h;
+            v[i] += (constrained[i]-unconstrained[i])/step.h;
             x[i] = constrained[i];
         }
-
-    data.virtualSites->computePositions(context.getSystem(), x, data.periodicBoxVectors);
-    data.time += h;
-    data.stepCount++;
 }
 
 void ReferenceIntegrateGLEStepKernel::kick(vector<Vec3>& v, const vector<Vec3>& f, double h) const {
@@ -74,37 +90,55 @@ void ReferenceIntegrateGLEStepKernel::drift(vector<Vec3>& x, const vector<Vec3>&
             x[i] += v[i]*h;
 }
 
-void ReferenceIntegrateGLEStepKernel::exchangeWithBath(vector<Vec3>& v, double kT, const NormalStream& normal, int64_t noiseStep) {
+void ReferenceIntegrateGLEStepKernel::exchangeWithBath(vector<Vec3>& v, const Step& step) {
+    const NormalStream normal(RandomStream::GLENoise, step.seed);
     for (size_t i = 0; i < v.size(); i++) {
         if (mass[i] == 0 || particleKernel[i] < 0)
             continue;
-        const GLEPropagator& propagator = propagators[particleKernel[i]];
-        const int dimension = propagator.dimension;
-        vector<array<double, 3> > normals(dimension);
-        for (int a = 0; a < dimension; a++)
-            normals[a] = normal(noiseStep, i, a);
-        for (int direction = 0; direction < 3; direction++) {
-            double* modes = s.data()+(3*i+direction)*numModes;
-            vector<double> y(dimension), xi(dimension), change(dimension, 0.0);
-            for (int a = 0; a < dimension; a++) {
-                y[a] = (a == 0 ? sqrt(mass[i])*v[i][direction] : modes[a-1]);
-                xi[a] = normals[a][direction];
+        const int bath = particleKernel[i], d = kernelDimensions[bath];
+        const GLEPropagator& propagator = propagators[bath];
+        const int numComponents = countComponents(propagator.dimension, d);
+        vector<array<double, 3> > normals(numComponents);
+        for (int a = 0; a < numComponents; a++)
+            normals[a] = normal(step.noiseStep, i, a);
+        // One bath for each direction, or one for all three.
+        for (int direction = 0; direction < 3; direction += d) {
+            vector<double> y(propagator.dimension), xi(propagator.dimension), change(propagator.dimension, 0.0);
+            for (int a = 0; a < propagator.dimension; a++) {
+                const int component = a/d, k = direction+a%d;
+                y[a] = (component == 0 ? sqrt(mass[i])*v[i][k] : s[(3*i+k)*numModes+component-1]);
+                xi[a] = normals[component][k];
             }
-            propagateMemory(propagator, y, change);
-            addNoise(propagator, sqrt(kT), xi, change);
-            v[i][direction] += change[0]/sqrt(mass[i]);
-            for (int a = 1; a < dimension; a++)
-                modes[a-1] += change[a];
-            heat -= change[0]*(y[0]+0.5*change[0]);
+            propagateBath(propagator, d, y, change);
+            couple(propagator, d, y, change);
+            addNoise(propagator, sqrt(step.kT), xi, change);
+            for (int a = 0; a < propagator.dimension; a++) {
+                const int component = a/d, k = direction+a%d;
+                if (component == 0) {
+                    v[i][k] += change[a]/sqrt(mass[i]);
+                    heat -= change[a]*(y[a]+0.5*change[a]);
+                }
+                else
+                    s[(3*i+k)*numModes+component-1] += change[a];
+            }
         }
     }
 }
 
-/** (T-1) y */
-void ReferenceIntegrateGLEStepKernel::propagateMemory(const GLEPropagator& propagator, const vector<double>& y, vector<double>& change) const {
+/** The part of (T-1) y that stays within u, and within s. */
+void ReferenceIntegrateGLEStepKernel::propagateBath(const GLEPropagator& propagator, int d, const vector<double>& y, vector<double>& change) const {
     for (int a = 0; a < propagator.dimension; a++)
         for (int b = 0; b < propagator.dimension; b++)
-            change[a] += propagator.decay[a*propagator.dimension+b]*y[b];
+            if ((a < d) == (b < d))
+                change[a] += propagator.decay[a*propagator.dimension+b]*y[b];
+}
+
+/** The part of (T-1) y that goes from s to u, and from u to s. */
+void ReferenceIntegrateGLEStepKernel::couple(const GLEPropagator& propagator, int d, const vector<double>& y, vector<double>& change) const {
+    for (int a = 0; a < propagator.dimension; a++)
+        for (int b = 0; b < propagator.dimension; b++)
+            if ((a < d) != (b < d))
+                change[a] += propagator.decay[a*propagator.dimension+b]*y[b];
 }
 
 /** sqrt(kT) S xi */

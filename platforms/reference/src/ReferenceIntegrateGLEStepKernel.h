@@ -20,19 +20,35 @@ public:
     void getAuxiliaryVariables(OpenMM::ContextImpl& context, std::vector<double>& s) const override;
     void setAuxiliaryVariables(OpenMM::ContextImpl& context, const std::vector<double>& s) override;
     double getBathHeat(OpenMM::ContextImpl& context) const override;
+protected:
+    /** What the parts of one step need to know. */
+    struct Step {
+        double h, kT, tolerance;
+        std::uint32_t seed;
+        std::int64_t noiseStep;
+    };
+    /** One step of a System without constraints. */
+    virtual void stepFreely(std::vector<OpenMM::Vec3>& x, std::vector<OpenMM::Vec3>& v, std::vector<OpenMM::Vec3>& f, const Step& step);
+    /** (u, s) <- T (u, s) + sqrt(kT) S xi for all particles. */
+    virtual void exchangeWithBath(std::vector<OpenMM::Vec3>& v, const Step& step);
+    std::vector<double> mass, inverseMass;
+    std::vector<int> particleKernel;
+    /** 1 or 3 for each kernel. */
+    std::vector<int> kernelDimensions;
+    std::vector<GLEPropagator> propagators;
+    int numModes = 0;
 private:
+    void stepConstrained(OpenMM::ReferencePlatform::PlatformData& data, const Step& step);
     void kick(std::vector<OpenMM::Vec3>& v, const std::vector<OpenMM::Vec3>& f, double h) const;
     void drift(std::vector<OpenMM::Vec3>& x, const std::vector<OpenMM::Vec3>& v, double h) const;
-    void exchangeWithBath(std::vector<OpenMM::Vec3>& v, double kT, const NormalStream& normal, std::int64_t noiseStep);
-    void propagateMemory(const GLEPropagator& propagator, const std::vector<double>& y, std::vector<double>& change) const;
+    void propagateBath(const GLEPropagator& propagator, int d, const std::vector<double>& y, std::vector<double>& change) const;
+    void couple(const GLEPropagator& propagator, int d, const std::vector<double>& y, std::vector<double>& change) const;
     void addNoise(const GLEPropagator& propagator, double sqrtkT, const std::vector<double>& xi, std::vector<double>& change) const;
     void updatePropagators(double h);
-    std::vector<double> mass, inverseMass, s;
-    std::vector<int> particleKernel;
+    std::vector<double> s;
     std::vector<std::vector<double> > drifts;
-    std::vector<GLEPropagator> propagators;
     double propagatorStepSize = 0, heat = 0;
-    int numModes = 0;
+    bool hasConstraints = false;
 };
 
 }

@@ -2,11 +2,15 @@
 #include "ReferenceIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
+#include "meanforce/SchNetForce.h"
+#include "meanforce/PairSplineForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
 #include "ReferenceCalcMomentTensorForceKernel.h"
+#include "ReferenceCalcSchNetForceKernel.h"
+#include "ReferenceCalcPairSplineForceKernel.h"
 // One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
 
 using namespace OpenMM;
@@ -17,6 +21,8 @@ namespace meanforce {
 static const vector<string> KERNEL_NAMES = {
     IntegrateGLEStepKernel::Name(),
     MomentTensorForce::KernelName(),
+    SchNetForce::KernelName(),
+    PairSplineForce::KernelName(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
@@ -26,6 +32,10 @@ public:
             return new ReferenceIntegrateGLEStepKernel(name, platform);
         if (name == MomentTensorForce::KernelName())
             return new ReferenceCalcMomentTensorForceKernel(name, platform);
+        if (name == SchNetForce::KernelName())
+            return new ReferenceCalcSchNetForceKernel(name, platform);
+        if (name == PairSplineForce::KernelName())
+            return new ReferenceCalcPairSplineForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

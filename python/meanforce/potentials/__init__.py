@@ -5,16 +5,19 @@ Importing this module imports torch; ``import meanforce`` alone does not.
 """
 
 from ..modelfile import BeadType
-from .base import Potential, Sum, neighbor_pairs
+from .base import NetworkPotential, Potential, Sum, neighbor_pairs
 from .momenttensor import MomentTensor, products, spherical_harmonics
+from .schnet import SchNet
 from .splines import BSpline, PairSpline
 
 __all__ = [
     "BSpline",
     "BeadType",
     "MomentTensor",
+    "NetworkPotential",
     "PairSpline",
     "Potential",
+    "SchNet",
     "Sum",
     "neighbor_pairs",
     "products",

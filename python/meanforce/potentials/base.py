@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..modelfile import BeadType
 
+READOUT_TEMPERATURE = 300.0
+"""Temperature in K by which the network's entropic output is multiplied."""
+
 
 def neighbor_pairs(positions: Tensor, cutoff: float, box: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Return every pair of beads nearer than the cutoff, once.
@@ -84,16 +87,22 @@ class Potential(torch.nn.Module):
         Number of bead types.
     cutoff : float
         In nm.
+    temperature_dependent : bool
+        Whether `bead_energies` takes a temperature.
 
     Attributes
     ----------
     cutoff : float
     num_types : int
+    temperature_dependent : bool
     bead_types : list of BeadType or None
         Names, residues and masses of the types, written to the model file.
     """
 
-    def __init__(self, num_types: int, cutoff: float) -> None:
+    # A constant for torch.jit, so that it compiles only the branch that exists.
+    __constants__ = ("temperature_dependent",)
+
+    def __init__(self, num_types: int, cutoff: float, temperature_dependent: bool = False) -> None:
         super().__init__()
         if int(num_types) != num_types or num_types < 1:
             raise ValueError(f"num_types must be a positive integer, got {num_types!r}")
@@ -101,6 +110,7 @@ class Potential(torch.nn.Module):
             raise ValueError(f"cutoff must be a positive length in nm, got {cutoff!r}")
         self.num_types = int(num_types)
         self.cutoff = float(cutoff)
+        self.temperature_dependent = bool(temperature_dependent)
         self.bead_types: list[BeadType] | None = None
 
     def forward(
@@ -121,7 +131,7 @@ class Potential(torch.nn.Module):
         box : Tensor, optional
             Shape (3, 3): periodic box vectors as rows, reduced as OpenMM's are, in nm.
         temperature : Tensor or float, optional
-            In K. Without effect on a potential that does not depend on temperature.
+            In K. Needed by a potential that depends on temperature, without effect on others.
 
         Returns
         -------
@@ -131,12 +141,19 @@ class Potential(torch.nn.Module):
         Raises
         ------
         ValueError
-            If a shape is wrong or the box is smaller than twice the cutoff.
+            If a shape is wrong, the box is smaller than twice the cutoff, or a temperature is needed and missing.
         """
         if types.dim() != 1 or types.shape[0] != positions.shape[0]:
             raise ValueError(f"types must have shape ({positions.shape[0]},), got {types.shape}")
         first, second, displacements = neighbor_pairs(positions, self.cutoff, box)
-        return self.bead_energies(displacements, first, second, types.to(torch.long)).sum().to(positions.dtype)
+        types = types.to(torch.long)
+        if self.temperature_dependent:
+            if temperature is None:
+                raise ValueError("the potential depends on temperature: the argument temperature, in K, is missing")
+            kelvin = _scalar(temperature, positions)
+            energies = self.bead_energies(displacements, first, second, types, kelvin)  # type: ignore[call-arg]
+            return (energies.sum() + self.offset_energy(kelvin)).to(positions.dtype)
+        return self.bead_energies(displacements, first, second, types).sum().to(positions.dtype)
 
     def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
         """Return each bead's share of the energy.
@@ -153,6 +170,8 @@ class Potential(torch.nn.Module):
             cutoff contribute nothing.
         types : Tensor
             Shape (N,), int64.
+        temperature : Tensor
+            In K, a scalar or one for each bead, shape (N,): of temperature-dependent potentials only.
 
         Returns
         -------
@@ -160,6 +179,10 @@ class Potential(torch.nn.Module):
             Shape (N,), in kJ/mol.
         """
         raise NotImplementedError
+
+    def offset_energy(self, temperature: Tensor) -> Tensor:
+        """Return C(T), the energy in kJ/mol of a replica whose beads have none, at a scalar temperature in K."""
+        return torch.zeros_like(temperature)
 
     @torch.jit.unused
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
@@ -171,8 +194,101 @@ class Potential(torch.nn.Module):
             If this class has no native counterpart.
         """
         raise TypeError(
-            f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, MomentTensor and Sum"
+            f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, MomentTensor, "
+            "SchNet and Sum"
         )
+
+
+def _scalar(value: torch.Tensor | float, like: Tensor) -> Tensor:
+    if isinstance(value, torch.Tensor):
+        return value.to(like.device, torch.float64)
+    return torch.full([], float(value), dtype=torch.float64, device=like.device)
+
+
+class NetworkPotential(Potential):
+    """A potential whose network has one output for each bead, or two if it depends on temperature.
+
+        U(x)    = sum_i A_i(x)
+        U(x; T) = sum_i A_i(x) - T sum_i B_i(x) + C(T),      C(T) = c0 + c1 T + c2 T ln T + c3 T^2
+
+    A is the energetic and B the entropic part of the potential of mean force, from one evaluation; C is the free energy
+    of what was integrated out, once for each replica. A subclass provides `bead_readouts`.
+
+    Parameters
+    ----------
+    num_types : int
+    cutoff : float
+        In nm.
+    temperature_dependent : bool
+
+    Attributes
+    ----------
+    readouts : int
+        Outputs of the network, 1 or 2.
+    offset : Parameter or None
+        c0 .. c3 with T in K and energies in kJ/mol, initially 0; None without temperature dependence. It has no
+        influence on forces.
+    """
+
+    def __init__(self, num_types: int, cutoff: float, temperature_dependent: bool) -> None:
+        super().__init__(num_types, cutoff, temperature_dependent)
+        self.readout_temperature = READOUT_TEMPERATURE
+        self.readouts = 2 if temperature_dependent else 1
+        self.offset = torch.nn.Parameter(torch.zeros(4)) if temperature_dependent else None
+
+    def bead_readouts(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+        """Return A_i and, with temperature dependence, B_i times READOUT_TEMPERATURE, in kJ/mol, shape (N, readouts).
+
+        The factor gives both outputs the same size for the optimizer. Arguments as for `bead_energies`.
+        """
+        raise NotImplementedError
+
+    def bead_energies(
+        self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor, temperature: Tensor | None = None
+    ) -> Tensor:
+        """Return each bead's share of the energy without C(T), shape (N,); see Potential.bead_energies."""
+        readouts = self.bead_readouts(displacements, first, second, types)
+        if self.temperature_dependent:
+            if temperature is None:
+                raise ValueError("the potential depends on temperature: the argument temperature, in K, is missing")
+            return readouts[:, 0] - temperature / self.readout_temperature * readouts[:, 1]
+        return readouts.squeeze(1)
+
+    def offset_energy(self, temperature: Tensor) -> Tensor:
+        """Return C(T); see Potential.offset_energy."""
+        offset = self.offset
+        if offset is None:
+            return torch.zeros_like(temperature)
+        t = temperature
+        return offset[0] + t * (offset[1] + offset[2] * torch.log(t) + offset[3] * t)
+
+    @torch.jit.unused
+    def describe_readouts(
+        self, description: dict[str, Any], tensors: dict[str, np.ndarray], last_layer: str
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return a component (see `components`) completed by its readouts, B_i in kJ/mol/K.
+
+        Parameters
+        ----------
+        description, tensors
+            The rest of the component, with the last layer as the network has it.
+        last_layer : str
+            What the names of its weights, shape (..., readouts, inputs), and biases, (..., readouts), begin with.
+        """
+        description, tensors = {**description, "readouts": self.readouts}, dict(tensors)
+        if self.offset is not None:
+            for name in ("weight", "bias"):
+                values = np.array(tensors[f"{last_layer}.{name}"])
+                entropic = values[..., 1, :] if name == "weight" else values[..., 1]
+                entropic /= READOUT_TEMPERATURE
+                tensors[f"{last_layer}.{name}"] = values
+            tensors["offset"] = double(self.offset)
+        return description, tensors
+
+
+def double(tensor: Tensor) -> np.ndarray:
+    """Return the values of a parameter as float64."""
+    return tensor.detach().cpu().double().numpy()
 
 
 class Sum(Potential):
@@ -190,19 +306,36 @@ class Sum(Potential):
         counts = [potential.num_types for potential in potentials]
         if len(set(counts)) > 1:
             raise ValueError(f"potentials in a Sum must have the same number of bead types, got {counts}")
-        super().__init__(counts[0], max(potential.cutoff for potential in potentials))
+        super().__init__(
+            counts[0],
+            max(potential.cutoff for potential in potentials),
+            any(potential.temperature_dependent for potential in potentials),
+        )
         tables: Sequence[list[BeadType]] = [p.bead_types for p in potentials if p.bead_types is not None]
         if any(table != tables[0] for table in tables):
             raise ValueError("potentials in a Sum must have the same bead types")
         self.bead_types = tables[0] if tables else None
         self.potentials = torch.nn.ModuleList(potentials)
 
-    def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+    def bead_energies(
+        self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor, temperature: Tensor | None = None
+    ) -> Tensor:
         """Return each bead's share of the energy, shape (N,); see Potential.bead_energies."""
         energies = torch.zeros(types.shape[0], dtype=displacements.dtype, device=displacements.device)
         for potential in self.potentials:
-            energies = energies + potential.bead_energies(displacements, first, second, types)  # type: ignore[operator]
+            if potential.temperature_dependent:
+                energies = energies + potential.bead_energies(displacements, first, second, types, temperature)  # type: ignore[operator]
+            else:
+                energies = energies + potential.bead_energies(displacements, first, second, types)  # type: ignore[operator]
         return energies
+
+    def offset_energy(self, temperature: Tensor) -> Tensor:
+        """Return C(T); see Potential.offset_energy."""
+        energy = torch.zeros_like(temperature)
+        for potential in self.potentials:
+            if potential.temperature_dependent:
+                energy = energy + potential.offset_energy(temperature)  # type: ignore[operator]
+        return energy
 
     @torch.jit.unused
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import _meanforce
 from ..modelfile import ACTIVATIONS, MAX_L
-from .base import Potential
+from .base import NetworkPotential, double
 from .splines import BSpline
 
 
@@ -172,7 +172,7 @@ class TypedLinear(torch.nn.Module):
         return torch.nn.functional.linear(values, self.weight[bead_type], self.bias[bead_type])
 
 
-class MomentTensor(Potential):
+class MomentTensor(NetworkPotential):
     """Many-body potential of rotation-invariant products of moments, strictly local within one cutoff.
 
         W_lc(r)   = sum_k C[k][l][c] B_k(r)                            radial filters, B-splines (see BSpline)
@@ -207,6 +207,8 @@ class MomentTensor(Potential):
         Widths of the hidden layers, at least one.
     activation : str
         Of the hidden layers: ``"tanh"`` or ``"silu"``.
+    temperature_dependent : bool
+        Whether the networks have two outputs, so that U(x; T) = A(x) - T B(x) + C(T); see NetworkPotential.
     products : sequence of pairs (degrees, shifts)
         ((l, l), (0, s)) or ((l1, l2, l3), (0, s2, s3)); see the function `products` for a good choice.
 
@@ -236,9 +238,10 @@ class MomentTensor(Potential):
         radial_functions: int = 20,
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
+        temperature_dependent: bool = False,
         products: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
     ) -> None:
-        super().__init__(num_types, cutoff)
+        super().__init__(num_types, cutoff, temperature_dependent)
         if int(max_l) != max_l or not 0 <= max_l <= MAX_L:
             raise ValueError(f"max_l must be an integer from 0 to {MAX_L}, got {max_l!r}")
         if int(channels) != channels or channels < 1:
@@ -259,7 +262,7 @@ class MomentTensor(Potential):
         self.type_weights = torch.nn.Parameter(torch.ones(self.num_types, self.channels))
         if self.num_types > 1:
             torch.nn.init.normal_(self.type_weights, mean=1.0, std=0.5)
-        widths = [(self.max_l + 2 + len(products)) * self.channels, *(int(width) for width in hidden), 1]
+        widths = [(self.max_l + 2 + len(products)) * self.channels, *(int(width) for width in hidden), self.readouts]
         # The last layer is small: an untrained network adds next to nothing to a prior.
         self.layers = torch.nn.ModuleList(
             TypedLinear(self.num_types, widths[i], widths[i + 1], 1.0 if i + 2 < len(widths) else 1e-2)
@@ -336,17 +339,17 @@ class MomentTensor(Potential):
                 start += rows * columns
         return values
 
-    def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
-        """Return each bead's share of the energy, shape (N,); see Potential.bead_energies."""
+    def bead_readouts(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
+        """Return the networks' outputs, shape (N, readouts); see NetworkPotential.bead_readouts."""
         features = self.features(displacements, first, second, types)
         values = (features - self.feature_shift) / self.feature_scale
         if self.num_types == 1:
             return self._network(values, 0)
-        energies = torch.zeros(types.shape[0], dtype=values.dtype, device=values.device)
+        readouts = torch.zeros(types.shape[0], self.readouts, dtype=values.dtype, device=values.device)
         for bead_type in range(self.num_types):
             beads = (types == bead_type).nonzero().squeeze(1)
-            energies = energies.index_add(0, beads, self._network(values.index_select(0, beads), bead_type))
-        return energies
+            readouts = readouts.index_add(0, beads, self._network(values.index_select(0, beads), bead_type))
+        return readouts
 
     def _network(self, values: Tensor, bead_type: int) -> Tensor:
         last = len(self.layers) - 1
@@ -354,7 +357,7 @@ class MomentTensor(Potential):
             values = layer(values, bead_type)
             if number < last:
                 values = torch.tanh(values) if self.activation == "tanh" else torch.nn.functional.silu(values)
-        return values.squeeze(1)
+        return values
 
     @torch.jit.unused
     @torch.no_grad()
@@ -372,10 +375,6 @@ class MomentTensor(Potential):
     @torch.jit.unused
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
         """Return the native description; see Potential.components."""
-
-        def double(tensor: Tensor) -> np.ndarray:
-            return tensor.detach().cpu().double().numpy()
-
         tensors = {"filters": double(self.filters), "type_weights": double(self.type_weights)}
         hidden = []
         for number, layer in enumerate(self.layers):
@@ -397,7 +396,7 @@ class MomentTensor(Potential):
             "activation": self.activation,
             "products": [list(pair) for pair in zip(self.product_degrees, self.product_shifts, strict=True)],
         }
-        return [(description, tensors)]
+        return [self.describe_readouts(description, tensors, f"layers.{len(self.layers) - 1}")]
 
 
 def _channels_from(moments: Tensor, shift: int) -> Tensor:

@@ -38,6 +38,28 @@ class BSpline(torch.nn.Module):
 
     def forward(self, distances: Tensor) -> Tensor:
         """Return the values of all functions, shape (P, G), at `distances`, shape (P,), in nm."""
+        knot, local = self.local(distances)
+        columns = knot.unsqueeze(1) + torch.arange(4, device=distances.device)
+        values = torch.zeros(
+            distances.shape[0], self.functions + 4, dtype=distances.dtype, device=distances.device
+        ).scatter(1, columns, local)
+        return values[:, : self.functions]
+
+    def local(self, distances: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the four functions that differ from 0 at each distance.
+
+        Parameters
+        ----------
+        distances : Tensor
+            Shape (P,), in nm.
+
+        Returns
+        -------
+        knot : Tensor
+            Shape (P,), int64: the first of the four, G at and beyond the cutoff. Functions G .. G + 3 do not exist.
+        values : Tensor
+            Shape (P, 4); those of functions that do not exist are to be ignored.
+        """
         scaled = distances / self.spacing
         knot = scaled.detach().floor().clamp(0, self.functions)  # beyond rc everything falls into the columns cut off
         # Between knots n and n + 1, at r = (n + t) D, only functions n .. n + 3 differ from 0.
@@ -45,11 +67,7 @@ class BSpline(torch.nn.Module):
         s = 1.0 - t
         tt, ss = t * t, s * s
         local = torch.cat([ss * s, 4.0 - 3.0 * tt * (1.0 + s), 4.0 - 3.0 * ss * (1.0 + t), tt * t], 1) / 6.0
-        columns = knot.to(torch.long).unsqueeze(1) + torch.arange(4, device=distances.device)
-        values = torch.zeros(
-            distances.shape[0], self.functions + 4, dtype=distances.dtype, device=distances.device
-        ).scatter(1, columns, local)
-        return values[:, : self.functions]
+        return knot.to(torch.long), local
 
 
 class PairSpline(Potential):

@@ -15,9 +15,9 @@ constexpr int TILE = 24;
 constexpr int BATCH = 96;
 
 #if defined(__AVX512F__)
-constexpr int MESSAGE_VECTORS = 8, GRADIENT_VECTORS = 4;
+constexpr int MESSAGE_VECTORS = 8, GRADIENT_VECTORS = 8;
 #else
-constexpr int MESSAGE_VECTORS = 4, GRADIENT_VECTORS = 2;
+constexpr int MESSAGE_VECTORS = 4, GRADIENT_VECTORS = 4;
 #endif
 
 /** Rows of the table that a distance sees: 4 (cubic), 6 (quintic), or 1 (exact, where the filter itself is the row). */
@@ -59,17 +59,25 @@ MEANFORCE_INLINE void messagesOfRow(const Row& row, const Filters& filters, int 
         mi[v] = load(sum+v*LANES);
     }
     for (int p = 0; p < row.count; p++) {
-        const float* table = filters.table+(long) filters.interval[p]*width;
-        const float* hj = h+(long) (FIRST ? types[row.bead[p]] : row.bead[p])*width;
+        // Everything is loaded before the first store, or the compiler would load it again after each.
+        const float *table[ROWS], *hj = h+(long) (FIRST ? types[row.bead[p]] : row.bead[p])*width;
+        Vector w[ROWS];
+        MEANFORCE_UNROLL
+        for (int k = 0; k < ROWS; k++) {
+            table[k] = filters.table+((long) filters.interval[p]+k)*width;
+            if (ROWS > 1)
+                w[k] = broadcast(filters.weights[k*filters.padded+p]);
+        }
         float* mj = sums+(long) row.target[p]*width;
         MEANFORCE_UNROLL
         for (int v = 0; v < V; v++) {
-            Vector W = load(table+v*LANES);
-            if constexpr (ROWS > 1)
-                W *= filters.weights[p];
-            MEANFORCE_UNROLL
-            for (int s = 1; s < ROWS; s++)
-                W += load(table+s*width+v*LANES)*filters.weights[s*filters.padded+p];
+            Vector W = load(table[0]+v*LANES);
+            if constexpr (ROWS > 1) {
+                W *= w[0];
+                MEANFORCE_UNROLL
+                for (int k = 1; k < ROWS; k++)
+                    W += load(table[k]+v*LANES)*w[k];
+            }
             mi[v] += W*load(hj+v*LANES);
             store(load(mj+v*LANES)+W*hi[v], mj+v*LANES);
         }
@@ -92,28 +100,34 @@ MEANFORCE_INLINE void gradientsOfRow(const Row& row, const Filters& filters, int
             di[v] = load(sum+v*LANES);
     }
     for (int p = 0; p < row.count; p++) {
-        const long start = (long) filters.interval[p]*width;
-        const float* table = filters.table+start;
-        const float* hj = h+(long) (FIRST ? types[row.bead[p]] : row.bead[p])*width;
-        const float* gj = g+(long) row.bead[p]*width;
+        const float *table[ROWS], *slopeTable = nullptr;
+        const float *hj = h+(long) (FIRST ? types[row.bead[p]] : row.bead[p])*width, *gj = g+(long) row.bead[p]*width;
         float* dj = sums+(long) row.target[p]*width;
-        Vector t[ROWS] = {};
+        Vector w[ROWS], t[ROWS] = {};
+        MEANFORCE_UNROLL
+        for (int k = 0; k < ROWS; k++) {
+            table[k] = filters.table+((long) filters.interval[p]+k)*width;
+            if (ROWS > 1 && !FIRST)
+                w[k] = broadcast(filters.weights[k*filters.padded+p]);
+        }
+        if (ROWS == 1)
+            slopeTable = filters.slopeTable+(long) filters.interval[p]*width;
         MEANFORCE_UNROLL
         for (int v = 0; v < V; v++) {
             const Vector gjv = load(gj+v*LANES);
             const Vector s = load(hj+v*LANES)*gi[v]+gjv*hi[v];
             Vector W;
             if constexpr (ROWS == 1) {
-                W = load(table+v*LANES);
-                t[0] += load(filters.slopeTable+start+v*LANES)*s;
+                W = load(table[0]+v*LANES);
+                t[0] += load(slopeTable+v*LANES)*s;
             }
             else {
                 MEANFORCE_UNROLL
                 for (int k = 0; k < ROWS; k++) {
-                    const Vector tk = load(table+k*width+v*LANES);
+                    const Vector tk = load(table[k]+v*LANES);
                     t[k] += tk*s;
                     if (!FIRST)
-                        W = (k == 0 ? tk*filters.weights[p] : W+tk*filters.weights[k*filters.padded+p]);
+                        W = (k == 0 ? tk*w[k] : W+tk*w[k]);
                 }
             }
             if (!FIRST) {
@@ -138,42 +152,53 @@ MEANFORCE_INLINE void gradientsOfRow(const Row& row, const Filters& filters, int
 
 // ---- exact filters ----
 
+/** (1+cos(phase))/2, with d(phase)/dr given; slope is its derivative. */
+double raisedCosine(double phase, double phaseSlope, double& slope) {
+    slope = -0.5*phaseSlope*::sin(phase);
+    return 0.5*(1+::cos(phase));
+}
+
 double cutoffFunction(const SchNetRadial& radial, double r, double& slope) {
-    const double rc = radial.cutoff, r0 = radial.lowerCutoff;
-    slope = 0.0;
-    if (r >= rc || (radial.cutoffFunction == 1 && r <= r0))
-        return 0.0;
-    if (radial.cutoffFunction == 2) {
-        const double u = r/rc;
-        slope = -30*u*u*(1-u)*(1-u)/rc;
-        return 1-u*u*u*(10-u*(15-6*u));
+    const double rc = radial.cutoff, r0 = radial.lowerCutoff, u = r/rc;
+    switch (radial.cutoffFunction) {
+        case CutoffFunction::Polynomial:
+            slope = -30*u*u*(1-u)*(1-u)/rc;
+            return 1-u*u*u*(10-u*(15-6*u));
+        case CutoffFunction::ShiftedCosine:
+            slope = 0.0;
+            return r <= r0 ? 1.0 : raisedCosine(M_PI*(r-r0)/(rc-r0), M_PI/(rc-r0), slope);
+        default:
+            slope = 0.0;
+            if (r0 == 0.0)
+                return raisedCosine(M_PI*u, M_PI/rc, slope);
+            return r <= r0 ? 0.0 : raisedCosine(M_PI*(2*(r-r0)/(rc-r0)+1), 2*M_PI/(rc-r0), slope);
     }
-    const double k = (radial.cutoffFunction == 1 ? 2*M_PI/(rc-r0) : M_PI/rc);
-    const double phase = (radial.cutoffFunction == 1 ? k*(r-r0)+M_PI : k*r);
-    slope = -0.5*k*::sin(phase);
-    return 0.5*(::cos(phase)+1);
 }
 
 /** The radial basis of one pair and its derivative. */
 void evaluateBasis(const SchNetRadial& radial, double r, float* value, float* slope) {
-    const double e = ::exp(-radial.alpha*r);
-    const float x = (float) (radial.expNormal ? e : r), dx = (float) (radial.expNormal ? -radial.alpha*e : 1.0);
-    for (int k = 0; k < radial.numBasis; k += LANES) {
-        const Vector width = load(radial.widths+k), delta = x-load(radial.centers+k);
+    double x = r, xSlope = 1.0, factor = 1.0, factorSlope = 0.0;
+    if (radial.expNormal) {
+        x = ::exp(-radial.alpha*r);
+        xSlope = -radial.alpha*x;
+        factor = raisedCosine(M_PI*r/radial.cutoff, M_PI/radial.cutoff, factorSlope);
+    }
+    for (int k = 0; k < radial.numFunctions; k += LANES) {
+        const Vector width = load(radial.widths+k), delta = (float) x-load(radial.centers+k);
         const Vector b = exp(-width*delta*delta);
-        store(b, value+k);
-        store(-2.0f*dx*width*delta*b, slope+k);
+        store((float) factor*b, value+k);
+        store(((float) factorSlope-(float) (2*factor*xSlope)*width*delta)*b, slope+k);
     }
 }
 
 /** W and dW/dr of some pairs, through the filter network and, for dW/dr, its tangent. */
 void evaluateFilters(const SchNetModel& model, const SchNetBlock& block, int count, const float* r, float* W, float* dW, float* scratch) {
     const DenseLayer &first = block.filter[0], &second = block.filter[1];
-    const int numBasis = roundUp(first.inputs, LANES), inner = roundUp(first.outputs, LANES);
-    float *basis = scratch, *basisSlope = basis+(long) count*numBasis, *z = basisSlope+(long) count*numBasis;
+    const int basisSize = roundUp(first.inputs, LANES), inner = roundUp(first.outputs, LANES);
+    float *basis = scratch, *basisSlope = basis+(long) count*basisSize, *z = basisSlope+(long) count*basisSize;
     float *dz = z+(long) count*inner, *slope = dz+(long) count*inner;
     for (int p = 0; p < count; p++)
-        evaluateBasis(model.radial, r[p], basis+(long) p*numBasis, basisSlope+(long) p*numBasis);
+        evaluateBasis(model.radial, r[p], basis+(long) p*basisSize, basisSlope+(long) p*basisSize);
     forward(first, count, basis, z);
     activate(model.activation, z, slope, (long) count*inner);
     forward(second, count, z, W);
@@ -208,32 +233,33 @@ long pairScratch(const SchNetModel& model, int longestRow) {
     const long padded = roundUp(longestRow, LANES);
     long size = (2*6+1)*padded+longestBatch(longestRow);
     if (model.degree == 0)
-        size += longestBatch(longestRow)*(2L*model.filters+2L*roundUp(model.radial.numBasis, LANES)+3L*model.filters);
+        size += longestBatch(longestRow)*(2L*model.filters+2L*roundUp(model.radial.numFunctions, LANES)+3L*model.filters);
     return size;
 }
 
-/** Calls body(i, row, filters) for each row, with W and, if SLOPES, dW/dr. */
+/** Calls body(i, row, filters) for each row i of the thread, with W and, if SLOPES, dW/dr. */
 template <int ROWS, bool SLOPES, class Body>
-MEANFORCE_INLINE void forEachRow(const SchNetModel& model, const SchNetState& state, const SchNetThread& thread, int block, float* scratch, Body body) {
-    const SchNetPairs& pairs = state.pairs;
-    const int padded = roundUp(state.longestRow, LANES);
+MEANFORCE_INLINE void forEachRow(const SchNetModel& model, const SchNetThread& thread, int block, float* scratch, Body body) {
+    const SchNetPairs& pairs = thread.pairs;
+    const int padded = roundUp(pairs.longestRow, LANES), longest = longestBatch(pairs.longestRow);
     float *weights = scratch, *slopes = weights+6*padded;
     int* sequence = (int*) (slopes+6*padded);
-    float* W = (float*) (sequence+longestBatch(state.longestRow));
-    float* dW = W+(ROWS == 1 ? (long) longestBatch(state.longestRow)*model.filters : 0);
-    float* more = dW+(ROWS == 1 ? (long) longestBatch(state.longestRow)*model.filters : 0);
+    float* W = (float*) (sequence+longest);
+    float* dW = W+(ROWS == 1 ? (long) longest*model.filters : 0);
+    float* more = dW+(ROWS == 1 ? (long) longest*model.filters : 0);
     if (ROWS == 1)
-        for (int p = 0; p < longestBatch(state.longestRow); p++)
+        for (int p = 0; p < longest; p++)
             sequence[p] = p;
-    int batchBegin = pairs.rowStart[thread.rowBegin], batchEnd = batchBegin;
-    for (int i = thread.rowBegin; i < thread.rowEnd; i++) {
+    const int numRows = thread.rowEnd-thread.rowBegin;
+    int batchBegin = 0, batchEnd = 0;
+    for (int i = 0; i < numRows; i++) {
         const int start = pairs.rowStart[i], end = pairs.rowStart[i+1];
         const Row row = {end-start, pairs.bead+start, pairs.target+start};
         Filters filters = {pairs.interval+start, model.blocks[block].table, nullptr, weights, slopes, padded};
         if constexpr (ROWS == 1) {
             if (end > batchEnd) {
                 batchBegin = start;
-                for (int last = i; last < thread.rowEnd && (last == i || pairs.rowStart[last+1]-batchBegin <= BATCH); last++)
+                for (int last = i; last < numRows && (last == i || pairs.rowStart[last+1]-batchBegin <= BATCH); last++)
                     batchEnd = pairs.rowStart[last+1];
                 evaluateFilters(model, model.blocks[block], batchEnd-batchBegin, pairs.r+batchBegin, W, SLOPES ? dW : nullptr, more);
             }
@@ -269,9 +295,9 @@ void sumMessagesWith(const SchNetModel& model, const SchNetState& state, const S
     const int width = model.filters;
     const float* h = (FIRST ? model.firstFeatures : state.h[block]);
     clear(thread.buffer, bufferRows(thread)*width);
-    forEachRow<ROWS, false>(model, state, thread, block, thread.scratch, [&](int i, const Row& row, Filters filters) __attribute__((always_inline)) {
-        const int self = (FIRST ? state.types[i] : i);
-        float* sum = thread.buffer+(long) (i-thread.rowBegin)*width;
+    forEachRow<ROWS, false>(model, thread, block, thread.scratch, [&](int i, const Row& row, Filters filters) __attribute__((always_inline)) {
+        const int self = (FIRST ? state.types[thread.rowBegin+i] : thread.rowBegin+i);
+        float* sum = thread.buffer+(long) i*width;
         int c = 0;
         auto chunk = [&](auto vectors) __attribute__((always_inline)) {
             constexpr int V = decltype(vectors)::value;
@@ -291,24 +317,25 @@ template <int ROWS, bool FIRST>
 void sumGradientsWith(const SchNetModel& model, const SchNetState& state, const SchNetThread& thread, int block) {
     const int width = model.filters;
     const float* h = (FIRST ? model.firstFeatures : state.h[block]);
-    float *slope = thread.scratch, *scratch = slope+roundUp(state.longestRow, LANES);
+    const SchNetPairs& pairs = thread.pairs;
+    float *slope = thread.scratch, *scratch = slope+roundUp(pairs.longestRow, LANES);
     const bool last = (block == model.numBlocks-1);
     if (FIRST)
         memset(thread.forces, 0, 3*bufferRows(thread)*sizeof(double));
     else
         clear(thread.buffer, bufferRows(thread)*width);
-    forEachRow<ROWS, true>(model, state, thread, block, scratch, [&](int i, const Row& row, Filters filters) __attribute__((always_inline)) {
-        const int self = (FIRST ? state.types[i] : i), start = state.pairs.rowStart[i];
-        float* sum = thread.buffer+(long) (i-thread.rowBegin)*width;
+    forEachRow<ROWS, true>(model, thread, block, scratch, [&](int i, const Row& row, Filters filters) __attribute__((always_inline)) {
+        const int bead = thread.rowBegin+i, self = (FIRST ? state.types[bead] : bead), start = pairs.rowStart[i];
+        float* sum = thread.buffer+(long) i*width;
         if (last)
             clear(slope, row.count);
         else
-            memcpy(slope, state.pairs.slope+start, row.count*sizeof(float));
+            memcpy(slope, pairs.slope+start, row.count*sizeof(float));
         int c = 0;
         auto chunk = [&](auto vectors) __attribute__((always_inline)) {
             constexpr int V = decltype(vectors)::value;
             for (; c+V*LANES <= width; c += V*LANES) {
-                gradientsOfRow<ROWS, V, FIRST>(row, filters, width, state.types, self, h+c, state.g+c, i, slope, sum+c, thread.buffer+c);
+                gradientsOfRow<ROWS, V, FIRST>(row, filters, width, state.types, self, h+c, state.g+c, bead, slope, sum+c, thread.buffer+c);
                 filters.table += V*LANES;
                 if (ROWS == 1)
                     filters.slopeTable += V*LANES;
@@ -316,12 +343,13 @@ void sumGradientsWith(const SchNetModel& model, const SchNetState& state, const 
         };
         chunk(Constant<GRADIENT_VECTORS>());
         chunk(Constant<GRADIENT_VECTORS/2>());
+        chunk(Constant<GRADIENT_VECTORS/4>());
         chunk(Constant<1>());
         if (FIRST) {
-            double* own = thread.forces+3*(long) (i-thread.rowBegin);
+            double* own = thread.forces+3L*i;
             for (int p = 0; p < row.count; p++) {
-                double* other = thread.forces+3*(long) row.target[p];
-                const double direction[3] = {state.pairs.x[start+p], state.pairs.y[start+p], state.pairs.z[start+p]};
+                double* other = thread.forces+3L*row.target[p];
+                const double direction[3] = {pairs.x[start+p], pairs.y[start+p], pairs.z[start+p]};
                 for (int k = 0; k < 3; k++) {
                     own[k] += slope[p]*direction[k];
                     other[k] -= slope[p]*direction[k];
@@ -329,7 +357,7 @@ void sumGradientsWith(const SchNetModel& model, const SchNetState& state, const 
             }
         }
         else
-            memcpy(state.pairs.slope+start, slope, row.count*sizeof(float));
+            memcpy(pairs.slope+start, slope, row.count*sizeof(float));
     });
 }
 

@@ -7,11 +7,15 @@
 
 namespace meanforce {
 
-/** How the radial basis and the cutoff function of exact filters are computed. */
+enum class CutoffFunction {
+    Cosine, ShiftedCosine, Polynomial
+};
+
+/** How the inputs of exact filters are computed: see SchNetForce. */
 struct SchNetRadial {
     bool expNormal;                  // else Gaussian
-    int cutoffFunction;              // 0: cosine, 1: shifted cosine, 2: polynomial
-    int numBasis;
+    CutoffFunction cutoffFunction;
+    int numFunctions;
     double cutoff, lowerCutoff, alpha;
     const float *centers, *widths;   // padded; widths are gamma or beta
 };
@@ -37,8 +41,9 @@ struct SchNetModel {
     SchNetRadial radial;
 };
 
-/** Every pair of beads within the cutoff, once, in the row of one of them. */
+/** Pairs of beads within the cutoff, in rows: those of one bead with some others. */
 struct SchNetPairs {
+    int longestRow;
     const int *rowStart, *bead, *target;    // the other bead, and its row in the buffer of the thread
     const int* interval;
     const float *f, *r, *x, *y, *z;         // position in the interval of the table; distance and direction to the other bead
@@ -46,11 +51,12 @@ struct SchNetPairs {
 };
 
 /**
- * What one thread works on: the pairs of some rows, then some beads.  Sums over pairs go to a buffer with a row for each of
- * its own rows, then one for each other bead that its pairs touch.
+ * What one thread works on: the pairs in the rows of some beads, then some beads.  Sums over pairs go to a buffer with a row
+ * for each of its own rows, then one for each other bead that its pairs touch.
  */
 struct SchNetThread {
     int rowBegin, rowEnd, beadBegin, beadEnd;
+    SchNetPairs pairs;
     int numHalo;
     const int* halo;                        // sorted
     float* buffer;
@@ -61,8 +67,7 @@ struct SchNetThread {
 struct SchNetState {
     int numBeads;
     const int* types;
-    SchNetPairs pairs;
-    int longestRow, numThreads;
+    int numThreads;
     const SchNetThread* threads;
     float *y, *g;                           // features, later dU/dy; dU/dm
     float* const* h;                        // of each block but the first

@@ -42,7 +42,7 @@ MEANFORCE_INLINE void store(const Vector& source, float* target) {
 }
 
 MEANFORCE_INLINE Vector broadcast(float value) {
-    return Vector{}+value;
+    return value-Vector{};    // unlike a sum with zero, this is nothing but a copy
 }
 
 /** The sum of all lanes. */
