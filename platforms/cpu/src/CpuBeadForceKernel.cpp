@@ -21,21 +21,23 @@ void CpuBeadForceKernel::initialize(const System& system, const BeadForce& force
     periodic = force.usesPeriodicBoundaryConditions();
     temperatureParameter = force.getTemperatureParameter();
     hasTemperatureDerivative = force.hasTemperatureDerivative();
-    particles.clear();
+    members.clear();
     types.clear();
     replicas.clear();
     for (int type = 0; type < force.getNumTypes(); type++)
         for (int i = 0; i < force.getNumParticles(); i++)
             if (force.getParticleType(i) == type) {
-                particles.push_back(i);
+                members.push_back(i);
                 types.push_back(type);
                 replicas.push_back(force.getParticleReplica(i));
             }
-    positions.resize(particles.size());
+    particles = members;
+    places.resize(members.size());
+    positions.resize(members.size());
     A.assign(particles.size(), 0.0f);
     B.assign(particles.size(), 0.0f);
     replicaEnergies.assign(force.getNumReplicas(), 0.0);
-    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, force.getNumReplicas() > 1 ? replicas : vector<int>());
+    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, replicas);
     readParameters(force);
 }
 
@@ -49,18 +51,28 @@ double CpuBeadForceKernel::execute(ContextImpl& context, bool includeForces, boo
     if (periodic)
         BeadForceImpl::checkBox(forceName, box, cutoff);
     gatherPositions(*data.positions, box);
-    list->update(positions, box, parallel);
-    compute(temperature, includeForces ? data.forces : nullptr);
-    double energy = 0.0, entropy = 0.0;
-    replicaEnergies.assign(replicaEnergies.size(), 0.0);
-    for (size_t bead = 0; bead < particles.size(); bead++) {
-        energy += A[bead]-temperature*B[bead];
-        entropy += B[bead];
-        replicaEnergies[replicas[bead]] += A[bead]-temperature*B[bead];
-    }
+    if (list->update(positions, box, parallel))
+        for (size_t place = 0; place < particles.size(); place++) {
+            particles[place] = members[list->getOrder()[place]];
+            places[list->getOrder()[place]] = (int) place;
+        }
+    compute(box, temperature, includeForces ? data.forces : nullptr);
+    double energy, entropy;
+    sumEnergies(temperature, energy, entropy);
     if (hasTemperatureDerivative)
         addTemperatureDerivative(context, -entropy);
     return energy;
+}
+
+void CpuBeadForceKernel::sumEnergies(double temperature, double& energy, double& entropy) {
+    energy = entropy = 0.0;
+    replicaEnergies.assign(replicaEnergies.size(), 0.0);
+    for (size_t i = 0; i < members.size(); i++) {
+        const double Ai = A[places[i]], Bi = B[places[i]];
+        energy += Ai-temperature*Bi;
+        entropy += Bi;
+        replicaEnergies[replicas[i]] += Ai-temperature*Bi;
+    }
 }
 
 void CpuBeadForceKernel::addTemperatureDerivative(ContextImpl& context, double value) {
@@ -73,13 +85,13 @@ void CpuBeadForceKernel::gatherPositions(const vector<Vec3>& all, const Vec3* bo
     if (periodic)
         largest = CpuNeighborList::MaxImage*min({box[0][0], box[1][1], box[2][2]});
     int bad = -1;
-    for (size_t bead = 0; bead < particles.size(); bead++) {
-        positions[bead] = all[particles[bead]];
+    for (size_t bead = 0; bead < members.size(); bead++) {
+        positions[bead] = all[members[bead]];
         bool good = true;
         for (int k = 0; k < 3; k++)
             good &= (fabs(positions[bead][k]) <= largest);    // false for NaN
-        if (!good && (bad == -1 || particles[bead] < bad))
-            bad = particles[bead];
+        if (!good && (bad == -1 || members[bead] < bad))
+            bad = members[bead];
     }
     if (bad != -1)
         throw BeadForceImpl::positionError(forceName, bad);
