@@ -3,9 +3,9 @@
 #include "CommonIntegrateGLEStepKernel.h"
 #include "CommonCalcMomentTensorForceKernel.h"
 #include "CommonCalcPairSplineForceKernel.h"
+#include "CommonCalcSchNetForceKernel.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
-#include "CommonCalcSchNetForceKernel.h"
 #include "meanforce/SchNetForce.h"
 #include "openmm/OpenMMException.h"
 // One include, one line in kernelNames() and one in createKernelImpl() per feature.
