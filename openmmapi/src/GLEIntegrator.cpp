@@ -47,13 +47,19 @@ void GLEIntegrator::setStepSize(double size) {
     Integrator::setStepSize(size);
 }
 
-int GLEIntegrator::addKernel(const vector<double>& drift) {
+int GLEIntegrator::addKernel(const vector<double>& drift, int kernelDimension) {
+    if (kernelDimension != 1 && kernelDimension != 3)
+        throw OpenMMException(text("GLEIntegrator: the dimension of a kernel must be 1 or 3, got ", kernelDimension));
     const int dimension = matrixDimension(drift.size());
     if (dimension < 1)
         throw OpenMMException(text("GLEIntegrator: the drift matrix must be square, got ", drift.size(), " elements"));
-    if (dimension > MaxModes+1)
+    if (dimension < kernelDimension)
+        throw OpenMMException(text("GLEIntegrator: the drift matrix of a kernel of dimension ", kernelDimension, " must be at least ", kernelDimension, " x ",
+            kernelDimension, ", got ", dimension, " x ", dimension));
+    const int largestDimension = MaxModes+kernelDimension;
+    if (dimension > largestDimension)
         throw OpenMMException(text("GLEIntegrator: a kernel may have up to ", (int) MaxModes, " auxiliary variables, that is, a drift matrix of up to ",
-            MaxModes+1, " x ", MaxModes+1, ", got ", dimension, " x ", dimension));
+            largestDimension, " x ", largestDimension, ", got ", dimension, " x ", dimension));
     double largest = 0;
     for (int i = 0; i < (int) drift.size(); i++) {
         if (!isfinite(drift[i]))
@@ -63,10 +69,16 @@ int GLEIntegrator::addKernel(const vector<double>& drift) {
     const double dissipation = smallestDissipation(drift);
     // A little more than the 1e-10 of meanforce.MemoryKernel, whose eigenvalues are rounded in another way: what that accepts
     // is accepted here.
-    if (!(dissipation >= -1.01e-10*largest))
+    if (!(dissipation >= -1.01e-10*largest)) {
+        const SpectrumPoint spectrum = smallestSpectrum(drift, kernelDimension);
+        const string reason = spectrum.friction < 0
+            ? text("the friction is ", spectrum.friction, "/ps at the angular frequency ", spectrum.frequency, " rad/ps, so no bath has this kernel")
+            : text("the friction is negative at no frequency, so meanforce.MemoryKernel.from_drift finds another matrix for the same kernel");
         throw OpenMMException(text("GLEIntegrator: the kernel is not passive: the symmetric part (A+A^T)/2 of its drift matrix has the negative eigenvalue ",
-            dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1"));
+            dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1; ", reason));
+    }
     kernels.push_back(drift);
+    kernelDimensions.push_back(kernelDimension);
     return kernels.size()-1;
 }
 
@@ -74,6 +86,11 @@ const vector<double>& GLEIntegrator::getKernel(int index) const {
     if (index < 0 || index >= getNumKernels())
         throw OpenMMException(text("GLEIntegrator: there is no kernel ", index, ", the number of kernels is ", getNumKernels()));
     return kernels[index];
+}
+
+int GLEIntegrator::getKernelDimension(int index) const {
+    getKernel(index);
+    return kernelDimensions[index];
 }
 
 void GLEIntegrator::setParticleKernel(int particle, int kernel) {
@@ -94,8 +111,8 @@ int GLEIntegrator::getParticleKernel(int particle) const {
 
 int GLEIntegrator::getNumModes() const {
     int modes = 0;
-    for (const vector<double>& drift : kernels)
-        modes = max(modes, matrixDimension(drift.size())-1);
+    for (int i = 0; i < getNumKernels(); i++)
+        modes = max(modes, countComponents(matrixDimension(kernels[i].size()), kernelDimensions[i])-1);
     return modes;
 }
 
@@ -105,9 +122,18 @@ void GLEIntegrator::setAuxiliaryInitialization(AuxiliaryInitialization initializ
     auxiliaryInitialization = initialization;
 }
 
-int GLEIntegrator::countModes(const System& system, int particle) const {
+/** Of all three directions together. */
+int GLEIntegrator::countAuxiliaries(const System& system, int particle) const {
     const int index = getParticleKernel(particle);
-    return index < 0 || system.getParticleMass(particle) == 0 ? 0 : matrixDimension(kernels[index].size())-1;
+    if (index < 0 || system.getParticleMass(particle) == 0)
+        return 0;
+    const int modes = matrixDimension(kernels[index].size())-kernelDimensions[index];
+    return kernelDimensions[index] == 3 ? modes : 3*modes;
+}
+
+/** Whether there is such a variable: the last mode of a kernel of dimension 3 may have one or two directions only. */
+bool GLEIntegrator::isAuxiliary(int particle, int direction, int mode) const {
+    return 3*mode+direction < numAuxiliaries[particle];
 }
 
 void GLEIntegrator::checkSystem(const System& system) const {
@@ -116,14 +142,19 @@ void GLEIntegrator::checkSystem(const System& system) const {
     if (!particleKernels.empty() && particleKernels.rbegin()->first >= system.getNumParticles())
         throw OpenMMException(text("GLEIntegrator: a kernel was set for particle ", particleKernels.rbegin()->first, ", but the System has ",
             system.getNumParticles(), " particles"));
+}
+
+bool GLEIntegrator::needsRefill(const System& system) const {
     for (int i = 0; i < system.getNumConstraints(); i++) {
         int particle1, particle2;
         double distance;
         system.getConstraintParameters(i, particle1, particle2, distance);
-        if (countModes(system, particle1) > 0 || countModes(system, particle2) > 0)
-            throw OpenMMException(text("GLEIntegrator: the constraint between particles ", particle1, " and ", particle2,
-                " involves a particle with memory.  Give both particles a kernel without auxiliary variables, or no constraint"));
+        const int kernel1 = getParticleKernel(particle1), kernel2 = getParticleKernel(particle2);
+        // With one friction for all, the bath and the projection on the constraints commute.
+        if (kernel1 != kernel2 || (kernel1 >= 0 && getKernel(kernel1).size() > 1))
+            return true;
     }
+    return false;
 }
 
 void GLEIntegrator::initialize(ContextImpl& contextRef) {
@@ -141,18 +172,18 @@ void GLEIntegrator::initialize(ContextImpl& contextRef) {
     noiseStep = 0;
     initialHeat = 0;
     numModes = getNumModes();
-    numParticleModes.clear();
+    numAuxiliaries.clear();
     for (int i = 0; i < system.getNumParticles(); i++)
-        numParticleModes.push_back(countModes(system, i));
+        numAuxiliaries.push_back(countAuxiliaries(system, i));
     initializeAuxiliaryVariables();
 }
 
 void GLEIntegrator::initializeAuxiliaryVariables() {
     const NormalStream normal(RandomStream::GLEInitialAuxiliaries, noiseSeed);
     const double width = (auxiliaryInitialization == Equilibrium ? sqrt(BOLTZ*temperature) : 0.0);
-    vector<double> s(3*numParticleModes.size()*numModes, 0.0);
-    for (int i = 0; i < (int) numParticleModes.size(); i++)
-        for (int mode = 0; mode < numParticleModes[i]; mode++) {
+    vector<double> s(3*numAuxiliaries.size()*numModes, 0.0);
+    for (int i = 0; i < (int) numAuxiliaries.size(); i++)
+        for (int mode = 0; 3*mode < numAuxiliaries[i]; mode++) {
             const auto xi = normal(0, i, mode);
             for (int direction = 0; direction < 3; direction++)
                 s[(3*(size_t) i+direction)*numModes+mode] = width*xi[direction];
@@ -173,19 +204,28 @@ void GLEIntegrator::requireContext() const {
         throw OpenMMException("This Integrator is not bound to a context!");
 }
 
+const KernelImpl& GLEIntegrator::getKernelImpl() const {
+    requireContext();
+    return kernel.getImpl();
+}
+
 double GLEIntegrator::computeKineticEnergy() {
     return kernel.getAs<IntegrateGLEStepKernel>().computeKineticEnergy(*context, *this);
 }
 
 void GLEIntegrator::step(int steps) {
     requireContext();
+    if (steps < 1)
+        return;
     adoptTemperature();
+    IntegrateGLEStepKernel& stepKernel = kernel.getAs<IntegrateGLEStepKernel>();
     for (int i = 0; i < steps; i++) {
         context->updateContextState();
-        kernel.getAs<IntegrateGLEStepKernel>().checkPositions(*context);
+        stepKernel.checkBeforeStep(*context);
         context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
-        kernel.getAs<IntegrateGLEStepKernel>().execute(*context, *this, noiseSeed, noiseStep++);
+        stepKernel.execute(*context, *this, noiseSeed, noiseStep++);
     }
+    stepKernel.checkAfterSteps(*context);
 }
 
 void GLEIntegrator::adoptTemperature() {
@@ -201,7 +241,7 @@ void GLEIntegrator::adoptTemperature() {
 
 array<int, 3> GLEIntegrator::getAuxiliaryShape() const {
     requireContext();
-    return {(int) numParticleModes.size(), 3, numModes};
+    return {(int) numAuxiliaries.size(), 3, numModes};
 }
 
 void GLEIntegrator::getAuxiliaryVariables(vector<double>& s) const {
@@ -211,16 +251,18 @@ void GLEIntegrator::getAuxiliaryVariables(vector<double>& s) const {
 
 void GLEIntegrator::setAuxiliaryVariables(const vector<double>& s) {
     requireContext();
-    const size_t expected = 3*numParticleModes.size()*numModes;
+    const size_t expected = 3*numAuxiliaries.size()*numModes;
     if (s.size() != expected)
-        throw OpenMMException(text("GLEIntegrator: expected ", expected, " auxiliary variables (", numParticleModes.size(), " particles x 3 directions x ",
+        throw OpenMMException(text("GLEIntegrator: expected ", expected, " auxiliary variables (", numAuxiliaries.size(), " particles x 3 directions x ",
             numModes, " modes), got ", s.size()));
     if (!all_of(s.begin(), s.end(), [](double value) { return isfinite(value); }))
         throw OpenMMException("GLEIntegrator: auxiliary variables must be finite");
     vector<double> own(s);
-    for (size_t i = 0; i < numParticleModes.size(); i++)
+    for (size_t i = 0; i < numAuxiliaries.size(); i++)
         for (int direction = 0; direction < 3; direction++)
-            fill_n(own.begin()+(3*i+direction)*numModes+numParticleModes[i], numModes-numParticleModes[i], 0.0);
+            for (int mode = 0; mode < numModes; mode++)
+                if (!isAuxiliary(i, direction, mode))
+                    own[(3*i+direction)*numModes+mode] = 0;
     kernel.getAs<IntegrateGLEStepKernel>().setAuxiliaryVariables(*context, own);
     bathTemperature = temperature;
 }
@@ -278,7 +320,7 @@ void GLEIntegrator::loadCheckpoint(istream& stream) {
     const auto savedTemperature = read<double>(stream);
     const auto heat = read<double>(stream);
     const auto size = read<uint64_t>(stream);
-    const uint64_t expected = 3*(uint64_t) numParticleModes.size()*numModes;
+    const uint64_t expected = 3*(uint64_t) numAuxiliaries.size()*numModes;
     if (size != expected)
         throw OpenMMException(text("GLEIntegrator: the checkpoint has ", size, " auxiliary variables, this Context has ", expected));
     vector<double> s(size);
@@ -309,7 +351,10 @@ void GLEIntegrator::deserializeParameters(const SerializationNode& node) {
         throw OpenMMException("GLEIntegrator: the State has the parameters of another integrator");
     if (node.getIntProperty("version") != 1)
         throw OpenMMException("GLEIntegrator: unsupported version number in the State");
-    restore((uint32_t) node.getLongProperty("noiseSeed"), node.getLongProperty("noiseStep"), node.getDoubleProperty("temperature"),
+    const auto seed = (uint32_t) node.getLongProperty("noiseSeed");
+    // Copies of one State that take turns in this Context must not share their random forces.
+    const auto step = max<int64_t>(node.getLongProperty("noiseStep"), seed == noiseSeed ? noiseStep : 0);
+    restore(seed, step, node.getDoubleProperty("temperature"),
         node.getDoubleProperty("bathHeat"), decodeDoubles(node.getStringProperty("auxiliaryVariables")));
 }
 

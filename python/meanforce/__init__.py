@@ -14,19 +14,23 @@ from .gle import GLEIntegrator
 from .memorykernel import MemoryKernel
 from .modelfile import export
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
+from .schnet import SchNetForce
 
 __all__ = [
     "CGPotential",
     "GLEIntegrator",
     "MemoryKernel",
     "MomentTensorForce",
+    "PairSplineForce",
+    "SchNetForce",
     "__version__",
     "export",
     "platforms",
 ]
 
 #: Submodules loaded when they are first used, as ``meanforce.potentials``: some import torch, all take time.
-_LAZY = ("data", "mapping", "memory", "potentials", "structure", "training")
+_LAZY = ("data", "mapping", "memory", "potentials", "replicas", "structure", "training")
 
 if not TYPE_CHECKING:  # else every misspelt attribute would pass for one of these
 

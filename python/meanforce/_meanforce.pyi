@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The extension module holds free functions only, which the classes in gle.py and momenttensor.py wrap with types."""
+"""The extension module holds free functions only, which the classes that gle.py, beadforce.py and others wrap."""
 
 from typing import Any
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import openmm
+from numpy.typing import ArrayLike, NDArray
 from openmm import unit
+
+FloatArray = NDArray[np.float64]
 
 
 def strip_units(value: Any, to: Any) -> Any:
@@ -34,3 +37,20 @@ def encode(array: Any) -> str:
 def adopt(instance: Any, xml: str) -> None:
     """Make `instance` the Python face of a C++ object that OpenMM's own deserializer creates from `xml`."""
     instance.this = openmm.XmlSerializer.deserialize(xml).this
+
+
+def float_array(name: str, values: ArrayLike, shape: tuple[int | None, ...], meaning: str) -> FloatArray:
+    """Return `values` as a float64 array; None in `shape` stands for any length of at least one.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another; `meaning` says what its entries are.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != len(shape) or any(
+        found < 1 or expected not in (None, found) for found, expected in zip(array.shape, shape, strict=True)
+    ):
+        expected_text = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({expected_text}), that is {meaning}; found {array.shape}")
+    return array

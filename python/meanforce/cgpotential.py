@@ -17,6 +17,7 @@ from . import modelfile
 from ._openmm import strip_units
 from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
+from .pairspline import PairSplineForce
 
 if TYPE_CHECKING:
     import torch
@@ -159,7 +160,9 @@ class CGPotential:
             ``MeanForceTemperature``, and without effect on a native potential that does not depend on it. A model of
             another architecture gets it if it is given.
         replicas : int
-            Only 1 in this version.
+            Number of copies of the topology that do not see one another. The System holds the beads of the first copy,
+            then those of the second, and so on; ``meanforce.replicas`` makes a topology and positions to match. All
+            copies share the box and the temperature; a barostat is refused.
         implementation : str, optional
             ``"native"``, or ``"torchscript"`` to run the TorchScript half in float64, with openmm-torch's TorchForce
             where that is installed and OpenMM's PythonForce elsewhere. The default is the property of that name; a
@@ -181,29 +184,29 @@ class CGPotential:
             If a bead's type or mass is unknown, the box is smaller than twice the cutoff, a temperature is needed and
             missing, or another argument has a value that is not allowed.
         """
-        if replicas != 1:
-            raise ValueError(
-                f"replicas must be 1, got {replicas!r}: several replicas are not available in this version"
-            )
+        _check_replicas(replicas)
         if implementation is None:
             implementation = self.implementation
             if implementation != "native":
                 warnings.warn(f"{self!r}; implementation='torchscript' says that you know", stacklevel=2)
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}")
+        if replicas > 1 and implementation != "native":
+            raise ValueError(f"replicas must be 1 with implementation={implementation!r}, got {replicas}")
         _check_temperature(temperature)
         atoms = list(topology.atoms())
         types = [self._type_of(atom) for atom in atoms]
         system = openmm.System()
-        for atom, bead_type in zip(atoms, types, strict=True):
-            system.addParticle(self._mass(atom, bead_type))
+        masses = [self._mass(atom, bead_type) for atom, bead_type in zip(atoms, types, strict=True)]
+        for mass in masses * replicas:
+            system.addParticle(mass)
         box = topology.getPeriodicBoxVectors()
         if box is not None:
             self._check_box(box)
             system.setDefaultPeriodicBoxVectors(*box)
         if implementation == "native":
             self._check_native()
-            forces = self.createForces(types, temperature, box is not None, filters, tolerance)
+            forces = self.createForces(types, temperature, box is not None, filters, replicas, tolerance)
         else:
             forces = [self._torch_force(types, temperature, box is not None)]
         for force in forces:
@@ -216,6 +219,7 @@ class CGPotential:
         temperature: Any = None,
         periodic: bool = False,
         filters: str = "tabulated",
+        replicas: int = 1,
         tolerance: float | None = None,
     ) -> list[openmm.Force]:
         """Return the potential as OpenMM forces, for a System whose particles are all beads.
@@ -223,31 +227,37 @@ class CGPotential:
         Parameters
         ----------
         types : iterable of int or str
-            The type of each bead, as its index or as its name.
+            The type of each bead of one replica, as its index or as its name.
         temperature : float or Quantity, optional
             In K; see createSystem.
         periodic : bool
             Whether distances are those to the nearest periodic image.
         filters : str
             ``"tabulated"`` or ``"exact"``; see createSystem.
+        replicas : int
+            Number of copies that do not see one another; particles are ordered copy by copy.
         tolerance : float, optional
             Of tabulated filters; see createSystem.
 
         Returns
         -------
         list of openmm.Force
-            One for each component: MomentTensorForce, SchNetForce, or CustomNonbondedForce for a pair spline. For a
-            model of another architecture one TorchForce or PythonForce.
+            One for each component: MomentTensorForce, SchNetForce or PairSplineForce. For a model of another
+            architecture one TorchForce or PythonForce.
 
         Raises
         ------
         ValueError
-            If a type is unknown, the temperature is not positive, or one is needed and missing.
+            If a type is unknown, the temperature is not positive, or one is needed and missing, or `replicas` is not a
+            whole number >= 1.
         """
+        _check_replicas(replicas)
         if filters not in FILTERS:
             raise ValueError(f"filters must be one of {', '.join(FILTERS)}, got {filters!r}")
         indices = self._type_indices(types)
         if not self._file.components:
+            if replicas > 1:
+                raise ValueError(f"replicas must be 1 for a model of another architecture, got {replicas}")
             return [self._torch_force(indices, temperature, bool(periodic))]
         kelvin = self._checked_temperature(temperature)
         forces = []
@@ -255,6 +265,9 @@ class CGPotential:
             force = _FORCES[component.kind](component, self.numTypes, indices, bool(periodic))
             if component.temperature_dependent:
                 force.setDefaultTemperature(kelvin)
+            for replica in range(1, replicas):
+                for bead_type in indices:
+                    force.addParticle(bead_type, replica)
             if component.kind == "schnet" and filters == "tabulated":
                 _tabulate_filters(force, component, tolerance)
             forces.append(force)
@@ -390,9 +403,16 @@ def _check_temperature(temperature: Any) -> None:
             raise ValueError(f"temperature must be positive, got {value} K")
 
 
+def _check_replicas(replicas: Any) -> None:
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 1:
+        raise ValueError(f"replicas must be a whole number >= 1, got {replicas!r}")
+
+
 def _moment_tensor_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
     sizes, tensors = component.architecture, component.tensors
     force = MomentTensorForce(num_types, component.cutoff, sizes["max_l"], sizes["channels"])
+    for degrees, shifts in sizes.get("products", []):
+        force.addProduct(degrees, shifts)
     force.setFilters(component.cutoff / sizes["radial_functions"], tensors["filters"])
     force.setTypeWeights(tensors["type_weights"])
     _set_readouts(force, component)
@@ -450,32 +470,11 @@ def _set_readouts(force: Any, component: Component) -> None:
 
 
 def _pair_spline_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
-    """Return a CustomNonbondedForce with the splines of all pairs of types, one after another, in one table.
-
-    Three zero coefficients between two splines keep them apart, and three at each end give the table the vanishing
-    curvature of the natural spline that OpenMM lays through it: what it evaluates is the same function, not
-    an approximation.
-    """
-    coefficients = component.tensors["coefficients"]
-    pairs, functions = coefficients.shape
-    spacing = component.cutoff / functions
-    stride = functions + 3
-    line = np.concatenate([np.pad(coefficients, ((0, 0), (3, 0))).reshape(-1), np.zeros(3)])
-    knots = (line[:-2] + 4 * line[1:-1] + line[2:]) / 6  # at x = -3 D, -2 D, ...
-    table = openmm.Continuous1DFunction(knots, -3 * spacing, (len(knots) - 4) * spacing)
-    force = openmm.CustomNonbondedForce("u(r)" if pairs == 1 else "u(r + start(type1, type2))")
-    force.setName("PairSpline")
-    force.addTabulatedFunction("u", table)
-    if pairs > 1:
-        low = np.minimum.outer(np.arange(num_types), np.arange(num_types))
-        high = np.maximum.outer(np.arange(num_types), np.arange(num_types))
-        start = (high * (high + 1) // 2 + low) * stride * spacing
-        force.addTabulatedFunction("start", openmm.Discrete2DFunction(num_types, num_types, start.reshape(-1)))
-        force.addPerParticleParameter("type")
-    force.setNonbondedMethod(force.CutoffPeriodic if periodic else force.CutoffNonPeriodic)
-    force.setCutoffDistance(component.cutoff)
+    force = PairSplineForce(num_types, component.cutoff)
+    force.setCoefficients(component.tensors["coefficients"])
+    force.setUsesPeriodicBoundaryConditions(periodic)
     for bead_type in types:
-        force.addParticle([bead_type] if pairs > 1 else [])
+        force.addParticle(bead_type)
     return force
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,15 +19,24 @@ _PER_PICOSECOND = unit.picosecond**-1
 _SQRT_ENERGY = unit.kilojoule_per_mole**0.5
 
 
-def _drift_matrix(kernel: Any) -> NDArray[np.float64]:
-    """Return the (n+1, n+1) drift matrix of a memory kernel, or of anything that is such a matrix, in 1/ps."""
+def _drift_matrix(kernel: Any) -> tuple[NDArray[np.float64], int]:
+    """Return the (d+n, d+n) drift matrix in 1/ps and the dimension d of a memory kernel; d = 1 for a plain matrix."""
     drift = np.asarray(strip_units(getattr(kernel, "drift", kernel), _PER_PICOSECOND), dtype=np.float64)
     if drift.ndim != 2 or drift.shape[0] != drift.shape[1] or drift.size == 0:
         raise ValueError(
             "the drift matrix must be square, (n+1, n+1) for n auxiliary variables, got an array of shape "
             f"{drift.shape}; friction gamma without memory is [[gamma]]"
         )
-    return drift
+    return drift, int(getattr(kernel, "dimension", 1))
+
+
+def _friction(drift: NDArray[np.float64], d: int) -> float:
+    """Return the integral of k(t), of a matrix kernel the largest in any direction, in 1/ps; 0 if it is infinite."""
+    try:
+        friction = drift[:d, :d] - drift[:d, d:] @ np.linalg.solve(drift[d:, d:], drift[d:, :d])
+    except np.linalg.LinAlgError:
+        return 0.0
+    return float(np.linalg.eigvalsh((friction + friction.T) / 2)[-1])
 
 
 class GLEIntegrator(openmm.Integrator):
@@ -41,14 +51,23 @@ class GLEIntegrator(openmm.Integrator):
     independent and normal with variance kT. Then ``k(t) = 2 A[0, 0] delta(t) - A[0, 1:] expm(-A[1:, 1:] t) A[1:, 0]``.
     Such noise exists if and only if ``A + A.T`` has no negative eigenvalue.
 
+    A kernel of dimension 3 is a 3 x 3 matrix in the laboratory frame, as near a wall or in a channel: `u` is then the
+    vector of all three directions, with `n` auxiliary variables that it shares, and `A` has the shape (3+n, 3+n).
+
     One step needs one force evaluation (kick, half drift, exact bath, half drift). Positions, velocities and auxiliary
     variables of harmonic systems are sampled without any error from the step size. Velocities lag half a step behind
     positions. Without memory, ``A = [[gamma]]``, this is OpenMM's LangevinMiddleIntegrator.
 
     Random numbers are a function of (seed, steps taken, particle, component) only: all platforms use the same ones.
-    Checkpoints and States with integrator parameters continue a trajectory exactly.
+    Checkpoints and States with integrator parameters continue a trajectory exactly; but in a Context that has already
+    taken more steps with the same seed, a State continues with fresh noise, so that the replicas of OpenMM's
+    ReplicaExchangeSampler, which take turns in one Context, do not share their random forces.
 
-    Constraints are allowed only between particles whose kernels have no memory. Kernels, their particles, the seed and
+    Constraints may act on particles with memory: the velocities that they forbid are then drawn anew from equilibrium
+    before the bath acts, and removed after it, which keeps the canonical distribution. Particles of mass zero and
+    virtual sites have no bath.
+
+    Kernels, their particles, the seed and
     the auxiliary initialization are read when a Context is created; step size and temperature may change at any time.
 
     Parameters
@@ -56,8 +75,9 @@ class GLEIntegrator(openmm.Integrator):
     temperature
         Temperature of the heat bath, in K.
     kernel
-        The memory of all particles: an object with an attribute `drift`, such as `meanforce.MemoryKernel`, or the
-        matrix `A` itself, of shape (n+1, n+1), in 1/ps, n <= 32. More kernels can be added; see `setParticleKernel`.
+        The memory of all particles: an object with the attributes `drift` and, unless it is 1, `dimension`, such as
+        `meanforce.MemoryKernel`, or the matrix `A` itself, of shape (n+1, n+1), in 1/ps, n <= 32. More kernels can be
+        added; see `setParticleKernel`.
     stepSize
         Step size, in ps.
 
@@ -66,6 +86,11 @@ class GLEIntegrator(openmm.Integrator):
     ValueError
         If `A` is not square, not finite, too large or not passive; if the temperature is negative; or if the step size
         is not positive.
+
+    Warns
+    -----
+    UserWarning
+        Once, if the friction of a kernel times the step size exceeds 1.
 
     References
     ----------
@@ -80,7 +105,7 @@ class GLEIntegrator(openmm.Integrator):
     Zero = 1
 
     def __init__(self, temperature: Any, kernel: Any, stepSize: Any) -> None:
-        drift = _drift_matrix(kernel)
+        drift, dimension = _drift_matrix(kernel)
         adopt(
             self,
             '<Integrator type="meanforce::GLEIntegrator" version="1" temperature="0" stepSize="0.001"'
@@ -88,8 +113,9 @@ class GLEIntegrator(openmm.Integrator):
             '<Kernels/><ParticleKernels particles="" kernels=""/></Integrator>',
         )
         self.setTemperature(temperature)
-        self.setStepSize(stepSize)
-        self.addKernel(drift)
+        _meanforce.GLEIntegrator_addKernel(self, drift, dimension)
+        _meanforce.GLEIntegrator_setStepSize(self, float(strip_units(stepSize, unit.picosecond)))
+        self._warn_of_large_friction()
 
     @classmethod
     def isinstance(cls, integrator: openmm.Integrator) -> bool:
@@ -125,20 +151,43 @@ class GLEIntegrator(openmm.Integrator):
     def setStepSize(self, size: Any) -> None:
         """Set the step size, in ps."""
         _meanforce.GLEIntegrator_setStepSize(self, float(strip_units(size, unit.picosecond)))
+        self._warn_of_large_friction()
 
     def addKernel(self, kernel: Any) -> int:
         """Add a memory kernel (an object with an attribute `drift`, or the drift matrix in 1/ps); return its index."""
-        return int(_meanforce.GLEIntegrator_addKernel(self, _drift_matrix(kernel)))
+        index = int(_meanforce.GLEIntegrator_addKernel(self, *_drift_matrix(kernel)))
+        self._warn_of_large_friction()
+        return index
+
+    def _warn_of_large_friction(self) -> None:
+        if getattr(self, "_has_warned", False):
+            return
+        step = self.getStepSize()._value
+        for index in range(self.getNumKernels()):
+            friction = _friction(self.getKernel(index)._value, self.getKernelDimension(index))
+            if friction * step > 1:
+                self._has_warned = True
+                warnings.warn(
+                    f"the friction of kernel {index} times the step size is {friction * step:.3g}, above 1. Sampling "
+                    "is right, but where memory is shorter than a step, the dynamics no longer depends on the "
+                    "friction: then use kernel.brownian(temperature, stepSize)",
+                    stacklevel=3,
+                )
+                return
 
     def getNumKernels(self) -> int:
         """Return the number of memory kernels."""
         return int(_meanforce.GLEIntegrator_getNumKernels(self))
 
     def getKernel(self, index: int) -> unit.Quantity:
-        """Return the drift matrix of a memory kernel, an array of shape (n+1, n+1) in 1/ps."""
+        """Return the drift matrix of a memory kernel, an array of shape (d+n, d+n) in 1/ps."""
         drift = np.array(_meanforce.GLEIntegrator_getKernel(self, index))
         size = round(len(drift) ** 0.5)
         return unit.Quantity(drift.reshape(size, size), _PER_PICOSECOND)
+
+    def getKernelDimension(self, index: int) -> int:
+        """Return the dimension d of a memory kernel: 1, or 3 for a 3 x 3 matrix."""
+        return int(_meanforce.GLEIntegrator_getKernelDimension(self, index))
 
     def setParticleKernel(self, particle: int, kernel: int) -> None:
         """Set the index of the memory kernel of a particle: 0 unless set; -1 for no heat bath at all."""
@@ -153,7 +202,10 @@ class GLEIntegrator(openmm.Integrator):
         return dict(_meanforce.GLEIntegrator_getParticleKernels(self))
 
     def getNumModes(self) -> int:
-        """Return the largest number of auxiliary variables per degree of freedom of any kernel added so far."""
+        """Return the largest number of auxiliary variables per degree of freedom of any kernel added so far.
+
+        A kernel of dimension 3 with n auxiliary variables counts as n/3, rounded up.
+        """
         return int(_meanforce.GLEIntegrator_getNumModes(self))
 
     def getRandomNumberSeed(self) -> int:
@@ -176,7 +228,7 @@ class GLEIntegrator(openmm.Integrator):
         """Return the auxiliary variables, shape (particles, 3, modes), in sqrt(kJ/mol).
 
         `modes` is what `getNumModes()` was when the Context was created. Modes that a particle's kernel does not have
-        are zero.
+        are zero. Variable `j` of a kernel of dimension 3 is ``[particle, j % 3, j // 3]``.
 
         Raises
         ------

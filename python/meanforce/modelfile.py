@@ -23,6 +23,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from . import _meanforce
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -489,7 +490,9 @@ def _moment_tensor_shapes(entry: dict[str, Any], num_types: int, where: str) -> 
     }
     if readouts == 2:
         shapes["offset"] = (4,)
-    widths = [(degrees + 1) * channels, *hidden, readouts]
+    products = entry.get("products", [])
+    _check_products(products, degrees - 1, channels, where)
+    widths = [(degrees + 1 + len(products)) * channels, *hidden, readouts]
     for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         shapes[f"layers.{layer}.weight"] = (num_types, outputs, inputs)
         shapes[f"layers.{layer}.bias"] = (num_types, outputs)
@@ -561,6 +564,24 @@ def _widths(entry: dict[str, Any], where: str) -> list[int]:
 def _choice(entry: dict[str, Any], name: str, choices: tuple[str, ...], where: str) -> None:
     if entry.get(name) not in choices:
         raise ModelFileError(f"{name} in {where} must be one of {', '.join(choices)}, got {entry.get(name)!r}")
+
+
+def _check_products(products: Any, max_l: int, channels: int, where: str) -> None:
+    def is_list(value: Any, length: int | None = None) -> bool:
+        return isinstance(value, list) and length in (None, len(value))
+
+    if not is_list(products) or not all(
+        is_list(pair, 2) and all(is_list(part) and all(_is_whole(n) and abs(n) < 2**31 for n in part) for part in pair)
+        for pair in products
+    ):
+        raise ModelFileError(
+            f"products in {where} must be a list of pairs of lists of integers, degrees and shifts, got {products!r}"
+        )
+    for degrees, shifts in products:
+        try:
+            _meanforce.checkProduct(max_l, channels, degrees, shifts)
+        except ValueError as error:
+            raise ModelFileError(f"products in {where}: {error}") from None
 
 
 #: For each kind of component, the names and shapes of its parameters.

@@ -23,12 +23,15 @@ void bindGLEIntegrator(py::module_& module) {
     module.def("GLEIntegrator_setStepSize", [](GLEIntegrator& self, double size) {
         checkArguments([&] { self.setStepSize(size); });
     });
-    module.def("GLEIntegrator_addKernel", [](GLEIntegrator& self, const Array& drift) {
-        return checkArguments([&] { return self.addKernel(toVector(drift)); });
+    module.def("GLEIntegrator_addKernel", [](GLEIntegrator& self, const Array& drift, int dimension) {
+        return checkArguments([&] { return self.addKernel(toVector(drift), dimension); });
     });
     module.def("GLEIntegrator_getNumKernels", &GLEIntegrator::getNumKernels);
     module.def("GLEIntegrator_getKernel", [](const GLEIntegrator& self, int index) {
         return checkArguments([&] { return self.getKernel(index); });
+    });
+    module.def("GLEIntegrator_getKernelDimension", [](const GLEIntegrator& self, int index) {
+        return checkArguments([&] { return self.getKernelDimension(index); });
     });
     module.def("GLEIntegrator_setParticleKernel", [](GLEIntegrator& self, int particle, int kernel) {
         checkArguments([&] { self.setParticleKernel(particle, kernel); });

@@ -19,10 +19,17 @@ struct ForceAccess : OpenMM::Force {
     }
 };
 
-std::string kernelClass(OpenMM::Context& context, py::object force) {
-    auto* owner = dynamic_cast<meanforce::KernelOwner*>(&ForceAccess::implOf(*meanforce::forceAddress(force), context));
+/** Both arguments are Python objects of OpenMM's classes. */
+meanforce::KernelOwner* findOwner(OpenMM::Context& context, py::object object) {
+    if (py::isinstance(object, py::module_::import("openmm").attr("Integrator")))
+        return dynamic_cast<meanforce::KernelOwner*>(meanforce::integratorAddress(object));
+    return dynamic_cast<meanforce::KernelOwner*>(&ForceAccess::implOf(*meanforce::forceAddress(object), context));
+}
+
+std::string kernelClass(OpenMM::Context& context, py::object object) {
+    auto* owner = findOwner(context, object);
     if (owner == nullptr)
-        throw py::type_error("expected a force of meanforce");
+        throw py::type_error("expected a force or an integrator of meanforce");
     const OpenMM::KernelImpl& kernel = owner->getKernelImpl();
     int status = 0;
     std::unique_ptr<char, void (*)(void*)> name(abi::__cxa_demangle(typeid(kernel).name(), nullptr, nullptr, &status), std::free);
@@ -32,6 +39,6 @@ std::string kernelClass(OpenMM::Context& context, py::object force) {
 }
 
 void bindKernelClass(py::module_& m) {
-    m.def("kernel_class", &kernelClass, py::arg("context"), py::arg("force"),
-          "Return the C++ class name of the kernel that serves one of our forces in a Context.");
+    m.def("kernel_class", &kernelClass, py::arg("context"), py::arg("object"),
+          "Return the C++ class name of the kernel that serves one of our forces or integrators in a Context.");
 }

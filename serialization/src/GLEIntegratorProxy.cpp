@@ -26,7 +26,8 @@ public:
         node.setIntProperty("auxiliaryInitialization", integrator.getAuxiliaryInitialization());
         SerializationNode& kernels = node.createChildNode("Kernels");
         for (int i = 0; i < integrator.getNumKernels(); i++)
-            kernels.createChildNode("Kernel").setStringProperty("drift", encodeDoubles(integrator.getKernel(i)));
+            kernels.createChildNode("Kernel").setIntProperty("dimension", integrator.getKernelDimension(i))
+                .setStringProperty("drift", encodeDoubles(integrator.getKernel(i)));
         vector<double> particles, indices;
         for (const auto& assignment : integrator.getParticleKernels()) {
             particles.push_back(assignment.first);
@@ -43,7 +44,7 @@ public:
         integrator->setIntegrationForceGroups(node.getIntProperty("integrationForceGroups"));
         integrator->setAuxiliaryInitialization((GLEIntegrator::AuxiliaryInitialization) node.getIntProperty("auxiliaryInitialization"));
         for (const SerializationNode& kernel : node.getChildNode("Kernels").getChildren())
-            integrator->addKernel(decodeDoubles(kernel.getStringProperty("drift")));
+            integrator->addKernel(decodeDoubles(kernel.getStringProperty("drift")), kernel.getIntProperty("dimension", 1));
         const SerializationNode& assignments = node.getChildNode("ParticleKernels");
         const vector<double> particles = decodeDoubles(assignments.getStringProperty("particles"));
         const vector<double> indices = decodeDoubles(assignments.getStringProperty("kernels"));

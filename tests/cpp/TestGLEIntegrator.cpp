@@ -125,18 +125,24 @@ struct MixedSystem {
         bonds->addBond(40, 12, 2.0, 10.0);
         system.addForce(bonds);
     }
-    unique_ptr<GLEIntegrator> makeIntegrator(double temperature) const {
+    /** On GPUs, one 3 x 3 kernel changes the way in which all kernels are stored. */
+    unique_ptr<GLEIntegrator> makeIntegrator(double temperature, bool withMatrixKernel = false, bool withConstrainedMemory = false) const {
         auto integrator = make_unique<GLEIntegrator>(temperature, 0.002);
         integrator->addKernel(exponentialKernel(1.0, {5.0, 8.0, 3.0}, {4.0, 20.0, 0.5}));
         const int langevin = integrator->addKernel({5.0});
         const int oneMode = integrator->addKernel(exponentialKernel(0.0, {9.0}, {7.0}));
         for (int i = 0; i < 40; i++)
-            if (i >= 28 && i < 34)
+            if (i >= 28 && i < 34 && !withConstrainedMemory)
                 integrator->setParticleKernel(i, langevin);
             else if (i%4 == 1)
                 integrator->setParticleKernel(i, oneMode);
             else if (i%4 == 2)
                 integrator->setParticleKernel(i, -1);
+        if (withMatrixKernel) {
+            const int matrix = integrator->addKernel(randomKernel(6, 3.0, 5), 3); // four auxiliary variables
+            for (int i = 3; i < 24; i += 4)
+                integrator->setParticleKernel(i, matrix);
+        }
         integrator->setRandomNumberSeed(17);
         integrator->setConstraintTolerance(1e-8);
         return integrator;
@@ -246,9 +252,11 @@ void testNoMemoryIsLangevinMiddle(const TestPlatform& test) {
 }
 
 /** The same noise and the same physics as the specification, for every kind of bath at once. */
-void testAgreesWithReference(const TestPlatform& test) {
+void testAgreesWithReference(const TestPlatform& test, bool withMatrixKernel, bool withConstrainedMemory) {
     MixedSystem mixed;
-    auto integrator1 = mixed.makeIntegrator(300.0), integrator2 = mixed.makeIntegrator(300.0);
+    auto integrator1 = mixed.makeIntegrator(300.0, withMatrixKernel, withConstrainedMemory);
+    auto integrator2 = mixed.makeIntegrator(300.0, withMatrixKernel, withConstrainedMemory);
+    ASSERT_EQUAL(withConstrainedMemory, integrator1->needsRefill(mixed.system));
     Context context1(mixed.system, *integrator1, *findPlatform("Reference")), context2(mixed.system, *integrator2, test.platform, test.properties);
     for (Context* context : {&context1, &context2}) {
         context->setPositions(mixed.positions);
@@ -265,9 +273,13 @@ void testAgreesWithReference(const TestPlatform& test) {
         ASSERT_EQUAL_TOL(s1[i], s2[i], 100*tolerance);
     ASSERT_EQUAL_TOL(integrator1->getBathHeat(), integrator2->getBathHeat(), 100*tolerance);
     // Particles without memory have no auxiliary variables, and the massless one has not moved.
-    for (int particle : {2, 7, 30, 40})
+    for (int particle : {2, 7, withConstrainedMemory ? 6 : 28, 40})
         for (int k = 0; k < 9; k++)
             ASSERT_EQUAL(0.0, s2[9*particle+k]);
+    // The fifth and sixth of four variables of a 3 x 3 kernel.
+    for (int direction = 1; withMatrixKernel && direction < 3; direction++)
+        ASSERT_EQUAL(0.0, s2[(3*3+direction)*3+1]);
+    ASSERT(!withMatrixKernel || s2[(3*3+0)*3+1] != 0.0);
     ASSERT_EQUAL_VEC(mixed.positions[7], context2.getState(State::Positions).getPositions()[7], 1e-6);
 }
 
@@ -511,6 +523,37 @@ void testNoiseCovariance(const TestPlatform& test) {
     assertThrows([&] { checkNoise(samples, expected, dimension); }, "noise covariance");
 }
 
+/** The noise of a 3 x 3 kernel, whose u are three and whose two auxiliary variables are those of all directions. */
+void testMatrixNoiseCovariance(const TestPlatform& test) {
+    const int numParticles = 20000, dimension = 5;
+    const double h = 0.05;
+    const Matrix drift = randomKernel(4, 6.0, 12);
+    auto system = makeOscillators(numParticles, MASS, 0.0);
+    GLEIntegrator integrator(TEMPERATURE, h);
+    integrator.addKernel(drift, 3);
+    integrator.setAuxiliaryInitialization(GLEIntegrator::Zero);
+    integrator.setRandomNumberSeed(9);
+    Context context(*system, integrator, test.platform, test.properties);
+    context.setPositions(vector<Vec3>(numParticles));
+    integrator.step(1);
+    const State state = context.getState(State::Velocities);
+    const vector<double> s = auxiliaryVariables(integrator);
+    vector<vector<double> > samples;
+    for (int i = 0; i < numParticles; i++) {
+        const Vec3 u = sqrt(MASS)*state.getVelocities()[i];
+        samples.push_back({u[0], u[1], u[2], s[3*i], s[3*i+1]});
+    }
+    const GLEPropagator p(drift, h);
+    Matrix expected = multiply(p.noise, transpose(p.noise, dimension), dimension);
+    for (double& element : expected)
+        element *= KT;
+    checkNoise(samples, expected, dimension);
+    // The control: the directions taken one by one.
+    for (int i = 0; i < numParticles; i++)
+        swap(samples[i][1], samples[(i+1)%numParticles][1]);
+    assertThrows([&] { checkNoise(samples, expected, dimension); }, "noise covariance");
+}
+
 /** The velocity correlation of free particles is exactly (kT/m) [T^n]_00. */
 void testFreeVelocityCorrelation(const TestPlatform& test) {
     const int numParticles = 500, numSteps = 1500, numLags = 40;
@@ -646,6 +689,10 @@ void testErrors(const TestPlatform& test) {
     assertThrows([&] { integrator.addKernel({1, 0, NAN, 1}); }, "row 1, column 0");
     assertThrows([&] { integrator.addKernel({0, 1, 1, 0}); }, "negative eigenvalue -1/ps");
     assertThrows([&] { integrator.addKernel(Matrix(34*34, 0.0)); }, "34 x 34");
+    assertThrows([&] { integrator.addKernel({1.0}, 2); }, "1 or 3, got 2");
+    assertThrows([&] { integrator.addKernel({1, 0, 0, 1}, 3); }, "at least 3 x 3, got 2 x 2");
+    assertThrows([&] { integrator.addKernel(Matrix(36*36, 0.0), 3); }, "up to 35 x 35, got 36 x 36");
+    assertThrows([&] { integrator.addKernel({1, 0, 0, 0, -2, 0, 0, 0, 1}, 3); }, "negative eigenvalue -2/ps");
     assertThrows([&] { integrator.setParticleKernel(0, 0); }, "one of the 0 kernels");
     assertThrows([&] { integrator.getKernel(0); }, "no kernel 0");
     auto system = makeOscillators(4, 1.0, 0.0);
@@ -655,18 +702,25 @@ void testErrors(const TestPlatform& test) {
     assertThrows([&] { integrator.setParticleKernel(-1, 0); }, "-1");
     integrator.setParticleKernel(4, 1);
     assertThrows([&] { Context(*system, integrator, test.platform, test.properties); }, "particle 4");
-    // A constraint needs particles without memory.
+    // Where a constraint meets memory, or two kinds of bath, a step is another one.
     system = makeOscillators(5, 1.0, 0.0);
-    system->addConstraint(3, 4, 1.0);
-    assertThrows([&] { Context(*system, integrator, test.platform, test.properties); }, "particles 3 and 4");
-    integrator.setParticleKernel(4, 0);
-    Context(*system, integrator, test.platform, test.properties);
+    ASSERT(!integrator.needsRefill(*system));
+    system->addConstraint(2, 3, 1.0);
+    ASSERT(!integrator.needsRefill(*system));
+    integrator.setParticleKernel(3, -1);
+    ASSERT(integrator.needsRefill(*system));
+    integrator.setParticleKernel(2, -1);
+    ASSERT(!integrator.needsRefill(*system));
+    integrator.setParticleKernel(2, 1);
+    integrator.setParticleKernel(3, 1);
+    ASSERT(integrator.needsRefill(*system));
 }
 
 void testSerialization() {
     GLEIntegrator integrator(301.5, 0.0031);
     integrator.addKernel(randomKernel(3, 2.0, 1));
     integrator.addKernel({0.1});
+    integrator.addKernel(randomKernel(34, 2.0, 1), 3);
     integrator.setParticleKernel(2, 1);
     integrator.setParticleKernel(12, -1);
     integrator.setRandomNumberSeed(-7);
@@ -679,9 +733,12 @@ void testSerialization() {
     const auto& copy = dynamic_cast<GLEIntegrator&>(*owner);
     ASSERT_EQUAL(integrator.getTemperature(), copy.getTemperature());
     ASSERT_EQUAL(integrator.getStepSize(), copy.getStepSize());
-    ASSERT_EQUAL(2, copy.getNumKernels());
-    for (int i = 0; i < 2; i++)
+    ASSERT_EQUAL(3, copy.getNumKernels());
+    ASSERT_EQUAL(11, copy.getNumModes());
+    for (int i = 0; i < 3; i++) {
         ASSERT(integrator.getKernel(i) == copy.getKernel(i));
+        ASSERT_EQUAL(i == 2 ? 3 : 1, copy.getKernelDimension(i));
+    }
     ASSERT(integrator.getParticleKernels() == copy.getParticleKernels());
     ASSERT_EQUAL(-7, copy.getRandomNumberSeed());
     ASSERT_EQUAL(GLEIntegrator::Zero, copy.getAuxiliaryInitialization());
@@ -701,7 +758,10 @@ void runTests(const TestPlatform& test) {
         testHarmonicMoments(test, {0.3/STEP}, 3000);
     }
     else {
-        testAgreesWithReference(test);
+        testAgreesWithReference(test, false, false);
+        testAgreesWithReference(test, true, false);
+        testAgreesWithReference(test, false, true);
+        testAgreesWithReference(test, true, true);
         testReordering(test);
     }
     testNoMemoryIsLangevinMiddle(test);
@@ -713,6 +773,7 @@ void runTests(const TestPlatform& test) {
     testRestart(test, false);
     testStatesOfOtherIntegrators(test);
     testNoiseCovariance(test);
+    testMatrixNoiseCovariance(test);
     // One double and one mixed precision suffice for the long runs: the other platforms follow the same trajectories.
     if (test.getName() == "Reference" || test.precision == "mixed") {
         testHarmonicMoments(test, memory, 4500);

@@ -13,7 +13,7 @@ from openmm import app, unit
 
 import meanforce
 from meanforce.modelfile import BeadType
-from meanforce.potentials import MomentTensor, PairSpline, Sum
+from meanforce.potentials import MomentTensor, PairSpline, Sum, products
 
 torch.set_num_threads(1)
 
@@ -31,7 +31,15 @@ def make_model(num_types):
     """A water-like model: repulsive pairs and a network of forces of some hundred kJ/mol/nm."""
     torch.manual_seed(num_types)
     pair = PairSpline(num_types, 0.5, 16).double()
-    network = MomentTensor(num_types, 0.45, max_l=3, channels=4, radial_functions=10, hidden=(8, 8)).double()
+    network = MomentTensor(
+        num_types,
+        0.45,
+        max_l=3,
+        channels=4,
+        radial_functions=10,
+        hidden=(8, 8),
+        products=products(3, 4, odd=True) if num_types == 2 else (),
+    ).double()
     with torch.no_grad():
         pair.coefficients.normal_()
         pair.coefficients.add_(20 * torch.relu(8.0 - torch.arange(16.0)))
@@ -286,7 +294,12 @@ def test_unknown_types_are_named(mixture, types, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"replicas": 2}, "replicas must be 1, got 2: .* not available in this version"),
+        ({"replicas": 0}, "replicas must be a whole number >= 1, got 0"),
+        ({"replicas": True}, "replicas must be a whole number >= 1, got True"),
+        (
+            {"replicas": 2, "implementation": "torchscript"},
+            "replicas must be 1 with implementation='torchscript', got 2",
+        ),
         ({"temperature": 0}, r"temperature must be positive, got 0\.0 K"),
         ({"temperature": -5 * unit.kelvin}, r"got -5\.0 K"),
         ({"temperature": float("nan")}, "got nan K"),

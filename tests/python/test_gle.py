@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 import types
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from openmm import app, unit
 
 import meanforce
 from conftest import TestPlatform
+from meanforce import _meanforce
 
 KT = (unit.MOLAR_GAS_CONSTANT_R * 300 * unit.kelvin).value_in_unit(unit.kilojoule_per_mole)
 # Two exponential memories, an oscillating one, and a little white friction, in 1/ps.
@@ -81,6 +83,152 @@ def test_zero_temperature_map(platform: TestPlatform) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=platform.tolerance(1e-4, 1e-5, double))
     wrong = start @ np.linalg.matrix_power(step_map(DRIFT.T, h, omega), steps).T
     assert np.abs(wrong - expected).max() > 0.01
+
+
+def test_platform_runs_its_own_kernel(platform: TestPlatform) -> None:
+    """Equal numbers alone would not show that the CPU platform does not fall back to the Reference kernel."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.01)
+    context = platform.context(oscillators(3, 7.0, 500.0), integrator)
+    prefix = {"Reference": "Reference", "CPU": "Cpu"}.get(platform.name, "Common")
+    assert _meanforce.kernel_class(context, integrator) == f"meanforce::{prefix}IntegrateGLEStepKernel"
+    with pytest.raises(TypeError, match="of meanforce"):
+        _meanforce.kernel_class(context, openmm.VerletIntegrator(0.001))
+
+
+def trajectory_on_cpu(threads: int, number: int, seed: int, *, constrained: bool) -> np.ndarray:
+    """Return positions, velocities, auxiliary variables and heat of 20 steps with three kinds of bath."""
+    system = oscillators(number, 7.0, 500.0)
+    if constrained:
+        system.addConstraint(0, 3, 0.1)
+    integrator = meanforce.GLEIntegrator(300, [[5.0]], 0.01)
+    kernel = integrator.addKernel(DRIFT)
+    for i in range(number):
+        if i % 3:
+            integrator.setParticleKernel(i, kernel if i % 3 == 1 else -1)
+    integrator.setRandomNumberSeed(seed)
+    cpu = openmm.Platform.getPlatformByName("CPU" if threads else "Reference")
+    context = openmm.Context(system, integrator, cpu, {"Threads": str(threads)} if threads else {})
+    positions = np.zeros((number, 3))
+    positions[0, 0] = 0.1
+    context.setPositions(positions)
+    integrator.step(20)
+    state = context.getState(positions=True, velocities=True)
+    arrays = [
+        state.getPositions(asNumpy=True)._value,
+        state.getVelocities(asNumpy=True)._value,
+        integrator.getAuxiliaryVariables()._value,
+        integrator.getBathHeat()._value / number,
+    ]
+    return np.concatenate([np.ravel(a) for a in arrays])
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_threads_do_not_change_the_trajectory(constrained: bool) -> None:
+    """6001 particles are enough for several threads, with incomplete vectors at the end; noise is that of Reference."""
+    number = 6001
+    single = trajectory_on_cpu(1, number, 3, constrained=constrained)
+    for threads in (2, 5):
+        assert np.array_equal(trajectory_on_cpu(threads, number, 3, constrained=constrained), single)
+    reference = trajectory_on_cpu(0, number, 3, constrained=constrained)
+    np.testing.assert_allclose(single, reference, rtol=0, atol=1e-12)
+    assert np.abs(trajectory_on_cpu(1, number, 4, constrained=constrained) - reference).max() > 0.1
+
+
+def test_matrix_kernel_at_zero_temperature(platform: TestPlatform) -> None:
+    """A 3 x 3 kernel couples the directions; the map of (x, y, z) and the shared variables is composed here."""
+    mass, h, omega, steps, number, n = 7.0, 0.01, 30.0, 100, 11, 5
+    rng = np.random.default_rng(6)
+    skew, root = 4 * rng.normal(size=(2, 3 + n, 3 + n))
+    drift = skew - skew.T + root @ root.T / n
+    assert np.abs(drift[:3, :3] - np.diag(np.diag(drift[:3, :3]))).max() > 1
+    x, u, s = 0.1 * rng.normal(size=(number, 3)), rng.normal(size=(number, 3)), np.zeros((number, 3, 2))
+    # Variable j is [:, j % 3, j // 3]; the sixth is none.
+    shared = rng.normal(size=(number, n))
+    for j in range(n):
+        s[:, j % 3, j // 3] = shared[:, j]
+    s[:, 2, 1] = 99
+    integrator = meanforce.GLEIntegrator(0, types.SimpleNamespace(drift=drift, dimension=3), h)
+    assert integrator.getKernelDimension(0) == 3
+    assert integrator.getNumModes() == 2
+    context = platform.context(oscillators(number, mass, mass * omega**2), integrator)
+    context.setPositions(x)
+    context.setVelocities(u / mass**0.5)
+    integrator.setAuxiliaryVariables(s)
+    integrator.step(steps)
+    state = context.getState(positions=True, velocities=True)
+    after = integrator.getAuxiliaryVariables()._value
+    assert np.all(after[:, 2, 1] == 0)
+    found = np.concatenate(
+        [
+            mass**0.5 * state.getPositions(asNumpy=True)._value,
+            mass**0.5 * state.getVelocities(asNumpy=True)._value,
+            np.stack([after[:, j % 3, j // 3] for j in range(n)], axis=-1),
+        ],
+        axis=-1,
+    )
+    kick, half_drift, bath = np.eye(6 + n), np.eye(6 + n), np.eye(6 + n)
+    kick[3:6, :3] = -h * omega**2 * np.eye(3)
+    half_drift[:3, 3:6] = h / 2 * np.eye(3)
+    start = np.concatenate([mass**0.5 * x, u, shared], axis=-1)
+
+    def after_steps(a: np.ndarray) -> np.ndarray:
+        bath[3:, 3:] = scipy.linalg.expm(-h * a)
+        return start @ np.linalg.matrix_power(half_drift @ bath @ half_drift @ kick, steps).T
+
+    expected = after_steps(drift)
+    double = 1e-9 if platform.precision else 1e-12
+    np.testing.assert_allclose(found, expected, rtol=0, atol=platform.tolerance(1e-4, 1e-5, double))
+    assert np.abs(after_steps(drift.T) - expected).max() > 0.01
+
+
+def test_diagonal_matrix_kernel_is_three_scalar_kernels(platform: TestPlatform) -> None:
+    """At T = 0, the same memory in each direction; a kernel that mixes directions differs."""
+    n, number, h = len(DRIFT) - 1, 5, 0.01
+    rng = np.random.default_rng(2)
+    v, s = rng.normal(size=(2, number, 3)), rng.normal(size=(number, 3, n))
+    drift = np.zeros((3 + 3 * n, 3 + 3 * n))
+    for direction in range(3):
+        own = [direction, *range(3 + direction, 3 + 3 * n, 3)]
+        drift[np.ix_(own, own)] = DRIFT
+
+    def run(kernel: object) -> np.ndarray:
+        integrator = meanforce.GLEIntegrator(0, kernel, h)
+        context = platform.context(oscillators(number, 7.0, 500.0), integrator)
+        context.setPositions(v[0])
+        context.setVelocities(v[1])
+        integrator.setAuxiliaryVariables(s)
+        integrator.step(50)
+        positions = context.getState(positions=True).getPositions(asNumpy=True)._value
+        return np.concatenate([positions.ravel(), integrator.getAuxiliaryVariables()._value.ravel()])
+
+    scalar = run(DRIFT)
+    tolerance = platform.tolerance(1e-4, 1e-5, 1e-9)
+    np.testing.assert_allclose(run(types.SimpleNamespace(drift=drift, dimension=3)), scalar, rtol=0, atol=tolerance)
+    mixed = drift + 5 * (np.eye(3 + 3 * n, k=1) - np.eye(3 + 3 * n, k=-1))
+    assert np.abs(run(types.SimpleNamespace(drift=mixed, dimension=3)) - scalar).max() > 0.01
+
+
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_largest_kernel(platform: TestPlatform, dimension: int) -> None:
+    """32 auxiliary variables, with noise, against Reference."""
+    size = dimension + 32
+    rng = np.random.default_rng(3)
+    skew, root = rng.normal(size=(2, size, size))
+    kernel = types.SimpleNamespace(drift=skew - skew.T + root @ root.T / size, dimension=dimension)
+
+    def run(device: TestPlatform, seed: int) -> np.ndarray:
+        integrator = meanforce.GLEIntegrator(300, kernel, 0.01)
+        integrator.setRandomNumberSeed(seed)
+        context = device.context(oscillators(9, 7.0, 500.0), integrator)
+        context.setPositions(np.zeros((9, 3)))
+        integrator.step(20)
+        x = context.getState(positions=True).getPositions(asNumpy=True)._value
+        return np.concatenate([x.ravel(), integrator.getAuxiliaryVariables()._value.ravel()])
+
+    expected = run(TestPlatform("Reference"), 1)
+    assert len(expected) == 27 + 27 * (32 if dimension == 1 else 11)
+    np.testing.assert_allclose(run(platform, 1), expected, rtol=0, atol=platform.tolerance(1e-4, 1e-4, 1e-9))
+    assert np.abs(run(platform, 2) - expected).max() > 0.1
 
 
 def run_from_state(platform: TestPlatform, xml: str) -> np.ndarray:
@@ -343,6 +491,8 @@ def test_auxiliary_variables_are_those_of_the_context(platform: TestPlatform) ->
         ((300, np.zeros((34, 34)), 0.002), "34 x 34"),
         ((300, [[0, 1], [1, np.inf]], 0.002), "row 1, column 1"),
         ((300, -DRIFT, 0.002), "negative eigenvalue -12/ps"),
+        ((300, types.SimpleNamespace(drift=DRIFT, dimension=2), 0.002), "1 or 3, got 2"),
+        ((300, types.SimpleNamespace(drift=[[1.0]], dimension=3), 0.002), "at least 3 x 3"),
     ],
 )
 def test_bad_arguments(arguments: tuple, message: str) -> None:
@@ -350,6 +500,7 @@ def test_bad_arguments(arguments: tuple, message: str) -> None:
         meanforce.GLEIntegrator(*arguments)
 
 
+@pytest.mark.filterwarnings("ignore:.*kernel.brownian")
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("modes", [1, 6, 32])
 def test_one_definition_of_passivity(scale: float, modes: int) -> None:
@@ -379,17 +530,55 @@ def test_one_definition_of_passivity(scale: float, modes: int) -> None:
             refuse(drift(-1.02e-10))
 
 
+def test_kernel_that_is_not_passive_names_the_frequency() -> None:
+    """A narrow negative band of the spectrum, against numpy's scan; a matrix in the wrong basis says so."""
+    rate, frequency, weight = 1.0, 40.0, -5.0
+    drift = np.zeros((4, 4))
+    drift[0, 0] = 2.0
+    drift[0, 1], drift[1, 0] = -weight, 1.0
+    drift[1:3, 1:3] = [[rate, -frequency], [frequency, rate]]
+    drift[3, 3] = 1.0
+    omega = np.linspace(38, 42, 4001)
+    spectrum = [
+        (drift[0, 0] - drift[0, 1:] @ np.linalg.solve(drift[1:, 1:] + 1j * w * np.eye(3), drift[1:, 0])).real
+        for w in omega
+    ]
+    with pytest.raises(ValueError, match="angular frequency") as error:
+        meanforce.GLEIntegrator(300, drift, 0.002)
+    found = re.search(r"friction is (\S+)/ps at the angular frequency (\S+) rad/ps", str(error.value))
+    assert found
+    assert float(found[1]) == pytest.approx(min(spectrum), rel=1e-3)
+    assert float(found[2]) == pytest.approx(omega[np.argmin(spectrum)], rel=1e-3)
+    # One exponential memory with its auxiliary variable in another unit: passive, but not with C = kT 1.
+    with pytest.raises(ValueError, match="negative at no frequency"):
+        meanforce.GLEIntegrator(300, [[0, -9], [0.1, 2]], 0.002)
+    matrix = np.diag([2.0, -3.0, 1.0])
+    with pytest.raises(ValueError, match="-3/ps at the angular frequency 0 rad/ps"):
+        meanforce.GLEIntegrator(300, types.SimpleNamespace(drift=matrix, dimension=3), 0.002)
+
+
+def test_large_friction_warns_once() -> None:
+    with pytest.warns(UserWarning, match=r"kernel 0 times the step size is 1.2.*kernel\.brownian") as caught:
+        integrator = meanforce.GLEIntegrator(300, [[600.0]], 0.002)
+    assert len(caught) == 1
+    integrator.setStepSize(0.004)
+    integrator.addKernel([[900.0]])
+    assert caught[0].filename == __file__
+    integrator = meanforce.GLEIntegrator(300, [[400.0]], 0.002)
+    with pytest.warns(UserWarning, match="is 1.6"):
+        integrator.setStepSize(0.004)
+    # Friction of a memory is its integral: 60^2/2 = 1800/ps; without decay there is none to compare with.
+    with pytest.warns(UserWarning, match="is 1.8"):
+        meanforce.GLEIntegrator(300, [[0, -60], [60, 2]], 0.001)
+    meanforce.GLEIntegrator(300, [[0, -60], [60, 0]], 0.001)
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    with pytest.warns(UserWarning, match="kernel 1 times the step size is 2,"):
+        integrator.addKernel(types.SimpleNamespace(drift=np.diag([1.0, 1000.0, 1.0]), dimension=3))
+
+
 def test_bad_units() -> None:
     with pytest.raises(TypeError, match="not compatible"):
         meanforce.GLEIntegrator(300 * unit.nanometer, DRIFT, 0.002)
-
-
-def test_constraint_of_particle_with_memory() -> None:
-    system = oscillators(3, 7.0, 500.0)
-    system.addConstraint(1, 2, 0.1)
-    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
-    with pytest.raises(openmm.OpenMMException, match="particles 1 and 2"):
-        TestPlatform("Reference").context(system, integrator)
 
 
 @pytest.mark.parametrize("name", ["Reference", "CPU"])
@@ -419,6 +608,23 @@ def test_bad_position_is_named(name: str, bad: float) -> None:
     assert integrator.getBathHeat() == heat
     context.setPositions(positions)
     integrator.step(1)
+
+
+def test_bad_position_is_named_on_every_platform(platform: TestPlatform) -> None:
+    """On GPUs it is found by the kernel, and told after the last of the steps that were asked for."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    context = platform.context(oscillators(10, 7.0, 500.0), integrator)
+    positions = np.zeros((10, 3))
+    context.setPositions(positions)
+    integrator.step(2)
+    positions[6, 1] = np.nan
+    context.setPositions(positions)
+    with pytest.raises(openmm.OpenMMException, match="GLEIntegrator: the position of particle 6 is NaN or infinite"):
+        integrator.step(1)
+    context.setPositions(np.zeros((10, 3)))
+    context.setVelocities(np.zeros((10, 3)))
+    integrator.setAuxiliaryVariables(np.zeros((10, 3, 4)))
+    integrator.step(2)
 
 
 def test_truncated_checkpoint() -> None:

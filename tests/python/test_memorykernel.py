@@ -2,6 +2,7 @@
 import copy
 import json
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openmm import unit
 
-from meanforce import MemoryKernel
+from meanforce import GLEIntegrator, MemoryKernel
 
 T = np.linspace(0.0, 5.0, 251)
 # rounding of an eigendecomposition of matrices of order 10
@@ -93,13 +94,163 @@ def test_damped_cosine_up_to_the_passivity_boundary(p, rate, frequency, share, t
     assert kernel.spectrum(np.linspace(0, 200, 200)).min() >= -1e-9 * p
 
 
-def test_damped_cosine_beyond_the_boundary_is_refused():
-    with pytest.raises(ValueError, match=r"p rate = 1 and .* = 1.01"):
-        MemoryKernel.damped_cosine(1.0, 0.101, 1.0, 10.0)
-    # such a kernel has a negative spectrum: the rule is not too strict
-    omega = np.linspace(0, 1000, 100001)
-    laplace = (1.0 * (1j * omega + 1.0) + 0.11 * 10.0) / ((1j * omega + 1.0) ** 2 + 100.0)
-    assert laplace.real.min() < 0 or (1.0 - 0.11 * 10.0) < 0
+@pytest.mark.parametrize("q", [0.101, -0.101])
+def test_damped_cosine_beyond_the_boundary_is_not_passive(q):
+    kernel = MemoryKernel.damped_cosine(1.0, q, 1.0, 10.0)
+    np.testing.assert_allclose(kernel.kernel(T), np.exp(-T) * (np.cos(10 * T) + q * np.sin(10 * T)), atol=ROUNDING)
+    assert not kernel.is_passive()
+    with pytest.raises(ValueError, match=r"not passive: .* at the frequency") as error:
+        _ = kernel.drift
+    # the frequency that the message names has a negative spectrum, by the closed form
+    value, omega = (float(x) for x in re.search(r"is (\S+) 1/ps at the frequency (\S+) rad", str(error.value)).groups())
+    s = 1j * omega + 1.0
+    assert ((s + 10 * q) / (s**2 + 100)).real == pytest.approx(value, rel=1e-4)
+    assert value < 0
+    with pytest.raises(ValueError, match="not passive"):
+        GLEIntegrator(300, kernel, 0.002)
+    # on the boundary it is passive
+    assert MemoryKernel.damped_cosine(1.0, 0.1 * np.sign(q), 1.0, 10.0).is_passive()
+
+
+def test_parts_may_be_not_passive_if_the_sum_is():
+    cosine, tail = MemoryKernel.damped_cosine(1.0, -0.3, 1.0, 10.0), MemoryKernel.prony([0.5, -0.05], [1.0, 0.2])
+    assert not cosine.is_passive()
+    total = cosine + MemoryKernel.prony([1.2], [0.5]) + tail
+    omega = np.linspace(0, 200, 4001)
+    assert total.spectrum(omega).min() > 0
+    assert total.is_passive()
+    drift = total.drift
+    assert np.linalg.eigvalsh(drift + drift.T)[0] > -1e-9
+    expected = np.exp(-T) * (np.cos(10 * T) - 0.3 * np.sin(10 * T)) + 1.2 * np.exp(-T / 0.5)
+    expected += 0.5 * np.exp(-T) - 0.05 * np.exp(-T / 0.2)
+    np.testing.assert_allclose(total.kernel(T), expected, atol=ROUNDING)
+    np.testing.assert_allclose(MemoryKernel(drift).kernel(T), expected, atol=1e-8)
+    GLEIntegrator(300, total, 0.002)
+    # with less of the exponential the sum has a negative spectrum below the cosine's frequency
+    with pytest.raises(ValueError, match=r"is -[0-9.]+ 1/ps at the frequency [0-9.]+ rad/ps"):
+        _ = (cosine + MemoryKernel.prony([0.02], [0.5])).drift
+
+
+def random_drift(n, dimension, white, seed):
+    rng = np.random.default_rng(seed)
+    size = n + dimension
+    root, skew = rng.normal(size=(size, size)), rng.normal(size=(size, size))
+    drift = root @ root.T / size
+    if not white:
+        drift[:dimension] = drift[:, :dimension] = 0.0
+    return drift + skew - skew.T
+
+
+@pytest.mark.parametrize("dimension", [1, 3])
+@pytest.mark.parametrize("white", [True, False])
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_any_basis_of_the_auxiliary_variables_is_brought_to_canonical_form(dimension, white, n):
+    drift = random_drift(n, dimension, white, seed=n)
+    basis = np.eye(n + dimension)
+    basis[dimension:, dimension:] = np.random.default_rng(7).normal(size=(n, n))
+    strange = np.linalg.inv(basis) @ drift @ basis
+    with pytest.raises(ValueError, match=r"negative eigenvalue .* see MemoryKernel.from_drift"):
+        MemoryKernel(strange, dimension)
+    kernel, expected = MemoryKernel.from_drift(strange, dimension), MemoryKernel(drift, dimension)
+    np.testing.assert_allclose(kernel.kernel(T), expected.kernel(T), atol=1e-6 * np.abs(expected.kernel(0.0)).max())
+    np.testing.assert_allclose(kernel.white_friction, expected.white_friction, atol=1e-6)
+    assert np.linalg.eigvalsh(kernel.drift + kernel.drift.T)[0] > -1e-9 * np.abs(kernel.drift).max()
+    assert MemoryKernel.from_drift(drift, dimension) == expected
+
+
+def test_drift_without_a_bath_is_refused_with_its_frequency():
+    # a spectrum that is negative around one frequency only: a resonance of negative amplitude on white friction
+    gamma, rate, frequency = 0.9, 0.5, 7.0
+    drift = [[gamma, 1.0, 0.0], [1.0, rate, -frequency], [0.0, frequency, rate]]
+    with pytest.raises(ValueError, match=r"is -0\.101\d* 1/ps at the frequency (7\.0\d*|6\.99\d*) rad/ps"):
+        MemoryKernel.from_drift(drift)
+    drift[0][0] = 1.01  # enough white friction makes it passive, not as it stands but in another basis
+    kernel = MemoryKernel.from_drift(drift)
+    np.testing.assert_allclose(kernel.kernel(T), -np.exp(-rate * T) * np.cos(frequency * T), atol=1e-6)
+    assert kernel.spectrum(7.0) == pytest.approx(0.0087, abs=1e-4)
+    with pytest.raises(ValueError, match=r"`dimension` must be 1 or 3, got 2"):
+        MemoryKernel.from_drift(drift, 2)
+    with pytest.raises(ValueError, match="never decays"):
+        MemoryKernel.from_drift([[1.0, -2.0], [1.0, 0.0]])
+
+
+def test_32_modes():
+    times = np.geomspace(0.01, 100.0, 32)
+    kernel = MemoryKernel.prony(1.0 / times, times)
+    np.testing.assert_allclose(kernel.kernel(T), np.exp(-T[:, None] / times) @ (1.0 / times), rtol=1e-9)
+    assert MemoryKernel.from_json(kernel.to_json()) == kernel
+    assert GLEIntegrator(300, kernel, 0.002).getNumModes() == 32
+    with pytest.raises(ValueError, match="34 x 34"):
+        GLEIntegrator(300, kernel + MemoryKernel.prony([1.0], [1.0]), 0.002)
+
+
+FILM = MemoryKernel.matrix(composite() + MemoryKernel.white(0.5), np.diag([1.0, 1.0, 0.0])) + MemoryKernel.matrix(
+    MemoryKernel.prony([30.0], [0.3]), np.diag([0.0, 0.0, 1.0])
+)
+
+
+def test_matrix_valued_kernels():
+    assert (FILM.dimension, FILM.modes, FILM.drift.shape) == (3, 9, (12, 12))
+    k = FILM.kernel(T)
+    assert k.shape == (len(T), 3, 3)
+    expected = np.zeros_like(k)
+    expected[:, 0, 0] = expected[:, 1, 1] = composite_formula(T)
+    expected[:, 2, 2] = 30 * np.exp(-T / 0.3)
+    np.testing.assert_allclose(k, expected, atol=ROUNDING)
+    np.testing.assert_allclose(FILM.friction, np.diag([composite().friction + 0.5] * 2 + [9.0]), atol=ROUNDING)
+    np.testing.assert_allclose(FILM.white_friction, np.diag([0.5, 0.5, 0.0]), atol=ROUNDING)
+    np.testing.assert_allclose(FILM.integrated(50.0), FILM.friction, atol=1e-8)
+    vacf = FILM.vacf(np.arange(30), 0.02)
+    np.testing.assert_allclose(vacf[:, 1, 1], (composite() + MemoryKernel.white(0.5)).vacf(np.arange(30), 0.02))
+    np.testing.assert_allclose(vacf[:, 0, 1], 0, atol=ROUNDING)
+    # turned by 45 degrees about z nothing changes in the plane; about x, the axes mix
+    c, s = np.cos(0.7), np.sin(0.7)
+    turn = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    turned = MemoryKernel.matrix(composite(), turn @ np.diag([1.0, 1.0, 0.0]) @ turn.T)
+    flat = MemoryKernel.matrix(composite(), np.diag([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(turned.kernel(T), turn @ flat.kernel(T) @ turn.T, atol=ROUNDING)
+    isotropic = MemoryKernel.matrix(composite(), np.eye(3))
+    both = FILM + composite()
+    np.testing.assert_allclose(both.kernel(T), FILM.kernel(T) + isotropic.kernel(T), atol=ROUNDING)
+    np.testing.assert_allclose((composite() + FILM).kernel(T), both.kernel(T), atol=ROUNDING)
+
+
+def test_spectrum_of_a_matrix_is_positive_semidefinite():
+    omega = np.linspace(0, 100, 501)
+    kernel = MemoryKernel(random_drift(5, 3, False, seed=3), 3)
+    spectrum = kernel.spectrum(omega)
+    assert spectrum.shape == (501, 3, 3)
+    np.testing.assert_allclose(spectrum, spectrum.conj().swapaxes(1, 2))
+    assert np.linalg.eigvalsh(spectrum).min() > -1e-12
+    assert kernel.is_passive()
+    # the control: each element passive, but not the matrix
+    wrong = kernel.drift
+    wrong[0, 3:] *= -1
+    with pytest.raises(ValueError, match="not passive: its spectrum"):
+        MemoryKernel.from_drift(wrong, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MemoryKernel.matrix(composite(), np.diag([1.0, 1.0, -0.1])), "smallest eigenvalue -0.1"),
+        (lambda: MemoryKernel.matrix(composite(), [[0, 1, 0], [0, 0, 0], [0, 0, 0]]), "asymmetry 1"),
+        (lambda: MemoryKernel.matrix(composite(), np.eye(2)), r"shape \(3, 3\), got shape \(2, 2\)"),
+        (lambda: MemoryKernel.matrix(FILM, np.eye(3)), "dimension 1, got 3"),
+        (lambda: MemoryKernel.white(np.diag([1.0, 1.0, -1.0])), "negative eigenvalue -1"),
+        (lambda: MemoryKernel(np.eye(2), 3), r"\(n\+3, n\+3\), got shape \(2, 2\)"),
+        (lambda: MemoryKernel.from_absolute(T, composite_formula(T), 0.0), r"`mass` must be > 0 \(dalton\), got 0"),
+        (lambda: FILM.langevin(300, 0.002), "same in all directions"),
+        (lambda: FILM.to_lammps_gld(18.0), "dimension 1 only"),
+        (lambda: MemoryKernel.white(0.0).brownian(300, 0.002), "friction > 0"),
+        (lambda: MemoryKernel([[0.0, -1.0], [1.0, 0.0]]).langevin(300, 0.002), "never decays"),
+        (lambda: MemoryKernel.white(0.0).markovian(), "finite friction > 0"),
+        (lambda: MemoryKernel([[1.0, -1.0, 0], [1.0, 0.0, -3], [0, 3, 0]]).markovian(), "never decays"),
+    ],
+)
+def test_bad_arguments_of_matrices_and_limits(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_spectrum_is_the_cosine_transform():
@@ -136,8 +287,8 @@ def test_bad_drift_is_refused(drift, message):
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match=r"`amplitudes` must be >= 0 .* got -1"):
-        MemoryKernel.prony([1.0, -1.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"`amplitudes` must be finite .* got inf"):
+        MemoryKernel.prony([1.0, np.inf], [1.0, 1.0])
     with pytest.raises(ValueError, match=r"`times` must be > 0 .* got 0"):
         MemoryKernel.prony([1.0], [0.0])
     with pytest.raises(ValueError, match="same length"):
@@ -163,14 +314,67 @@ def test_arguments_may_carry_units():
 
 def test_langevin_counterpart():
     kernel = composite() + MemoryKernel.white(1.0)
-    assert kernel.markovian() == MemoryKernel.white(kernel.friction)
+    assert kernel.markovian().kernel == MemoryKernel.white(kernel.friction)
     integrator = kernel.langevin(300 * unit.kelvin, 2 * unit.femtosecond)
     assert isinstance(integrator, openmm.LangevinMiddleIntegrator)
     assert integrator.getFriction().value_in_unit(unit.picosecond**-1) == pytest.approx(kernel.friction)
     assert integrator.getStepSize() == 2 * unit.femtosecond
+    brownian = kernel.brownian(300 * unit.kelvin, 0.1)
+    assert isinstance(brownian, openmm.BrownianIntegrator)
+    assert brownian.getFriction().value_in_unit(unit.picosecond**-1) == pytest.approx(kernel.friction)
+    assert brownian.getTemperature() == 300 * unit.kelvin
+    film = MemoryKernel.matrix(kernel, np.eye(3))
+    assert film.langevin(300, 0.002).getFriction()._value == pytest.approx(kernel.friction)
+
+
+def test_the_markovian_limit_says_where_it_holds():
+    # k = (gamma/tau) exp(-t/tau): int_0^t k = gamma (1 - exp(-t/tau)), Laplace transform gamma / (1 + i omega tau)
+    gamma, tau = 2.0, 0.03
+    limit = MemoryKernel.prony([gamma / tau], [tau]).markovian()
+    assert limit.memory_time == pytest.approx(tau, rel=1e-3)
+    assert limit.shortest_time == pytest.approx(tau * np.log(10), rel=0.01)
+    # |1/(1 + i x) - 1| = x / sqrt(1 + x^2) = 0.1
+    assert limit.highest_frequency == pytest.approx(0.1 / np.sqrt(1 - 0.01) / tau, rel=0.01)
+    assert limit.ratio == pytest.approx(gamma * tau, rel=1e-3)
+    assert limit.langevin_is_enough
+    assert "Langevin dynamics will do" in str(limit)
+    long = MemoryKernel.prony([gamma / 3.0], [3.0]).markovian()
+    assert not long.langevin_is_enough
+    assert "memory matters" in str(long)
+    # the claim: at ratio 0.06 the velocity correlation is that of Langevin dynamics to a few per cent, not at ratio 6
+    n, h = np.arange(200), 0.01
+    for white, kernel_time, close in ((limit.kernel, tau, True), (long.kernel, 3.0, False)):
+        exact = MemoryKernel.prony([gamma / kernel_time], [kernel_time]).vacf(n, h)
+        assert (np.abs(exact - white.vacf(n, h)).max() < 0.06) == close
+    none = MemoryKernel.white(1.0).markovian()
+    assert (none.memory_time, none.shortest_time, none.highest_frequency) == (0, 0, np.inf)
+    film = FILM.markovian()
+    np.testing.assert_allclose(film.kernel.drift, FILM.friction)
+
+
+def test_diffusion_of_the_discrete_dynamics():
+    kernel, mass = composite() + MemoryKernel.white(1.0), 18.0
+    kt = (unit.MOLAR_GAS_CONSTANT_R * 300 * unit.kelvin).value_in_unit(unit.kilojoule_per_mole)
+    assert kernel.diffusion(300, mass) == pytest.approx(kt / (mass * kernel.friction))
+    # Green-Kubo with the trapezoidal rule is what displacements in steps of h sum up to
+    n, h = np.arange(20000), 0.05
+    assert kernel.diffusion(300, mass, h) == pytest.approx(
+        kt / mass * scipy.integrate.trapezoid(kernel.vacf(n, h), dx=h), rel=1e-9
+    )
+    white, h = MemoryKernel.white(4.0), 0.25
+    expected = 0.5 / np.tanh(0.5)  # (gamma h / 2) coth(gamma h / 2)
+    assert white.diffusion(300 * unit.kelvin, mass * unit.dalton, h * unit.picosecond) == pytest.approx(
+        expected * white.diffusion(300, mass)
+    )
+    np.testing.assert_allclose(
+        MemoryKernel.matrix(kernel, np.eye(3)).diffusion(300, mass, 0.05),
+        kernel.diffusion(300, mass, 0.05) * np.eye(3),
+        atol=1e-15,
+    )
 
 
 def test_json_and_files_round_trip_exactly(tmp_path):
+    assert MemoryKernel.from_json(FILM.to_json()) == FILM
     kernel = composite() + MemoryKernel.white(0.1)
     assert MemoryKernel.from_json(kernel.to_json()) == kernel
     kernel.save(tmp_path / "kernel.json")
@@ -192,6 +396,9 @@ def test_bad_files_give_one_clear_error(tmp_path):
         (json.dumps(json.loads(text) | {"version": "x"}), "version 'x'"),
         (json.dumps(json.loads(text) | {"units": {"drift": "1/fs"}}), "1/fs"),
         (json.dumps(json.loads(text) | {"version": True}), "version True"),
+        (json.dumps(json.loads(text) | {"dimension": 2}), "must be 1 or 3, got 2"),
+        (json.dumps(json.loads(text) | {"dimension": True}), "must be 1 or 3, got True"),
+        (json.dumps(json.loads(text) | {"dimension": 3, "drift": [[1.0]]}), r"got shape \(1, 1\)"),
         (json.dumps(json.loads(text) | {"drift": [[1.0, 2.0]]}), "square"),
         (json.dumps(json.loads(text) | {"drift": {"0": [1.0]}}), "square"),
         (json.dumps(json.loads(text) | {"drift": [[1.0, 0.0], [0.0]]}), "square"),
@@ -211,6 +418,13 @@ def test_bad_files_give_one_clear_error(tmp_path):
         archive.writestr("model/extra/meanforce.json", "{}")
     with pytest.raises(ValueError, match="carries no memory kernel"):
         MemoryKernel.load(tmp_path / "model.pt")
+
+
+def test_files_of_version_1_are_read():
+    text = (
+        '{"format": "meanforce-kernel", "version": 1, "units": {"drift": "1/ps"}, "drift": [[0.0, -1.0], [1.0, 2.0]]}'
+    )
+    assert MemoryKernel.from_json(text) == MemoryKernel([[0.0, -1.0], [1.0, 2.0]])
 
 
 def test_damaged_archives_give_one_clear_error(tmp_path):
@@ -248,3 +462,22 @@ def test_kernels_are_values():
 def test_fit_recovers_a_kernel_of_the_same_form():
     fitted = MemoryKernel.fit(T * unit.picosecond, composite_formula(T) * unit.picosecond**-2, modes=(2, 1))
     np.testing.assert_allclose(fitted.kernel(T), composite_formula(T), atol=1e-6)
+    assert fitted.fit_error < 1e-6
+    assert "fit_error=" in repr(fitted)
+    rough = MemoryKernel.fit(T, composite_formula(T), modes=1)
+    found = np.linalg.norm(rough.kernel(T) - composite_formula(T)) / np.linalg.norm(composite_formula(T))
+    assert rough.fit_error == pytest.approx(found)
+    assert found > 0.1
+    assert composite().fit_error is None
+
+
+def test_absolute_kernels_are_divided_by_the_mass():
+    mass = 18.0
+    in_dalton = mass * composite_formula(T) * unit.dalton / unit.picosecond**2
+    in_kilojoules = mass * composite_formula(T) * unit.kilojoule_per_mole / unit.nanometer**2
+    for values in (mass * composite_formula(T), in_dalton, in_kilojoules):
+        fitted = MemoryKernel.from_absolute(T, values, mass * unit.dalton, (2, 1))
+        np.testing.assert_allclose(fitted.kernel(T), composite_formula(T), atol=1e-6)
+    assert fitted.fit_error < 1e-6
+    with pytest.raises(TypeError, match="not compatible with"):
+        MemoryKernel.from_absolute(T, composite_formula(T) * unit.kelvin, mass)

@@ -480,6 +480,29 @@ def test_impossible_components_are_refused(tmp_path, component, field, value, me
 
 
 @pytest.mark.parametrize(
+    ("products", "message"),
+    [
+        (None, "must be a list of pairs of lists of integers, degrees and shifts, got None"),
+        ([[[1, 1], [0, 1.0]]], "must be a list of pairs"),
+        ([[[1, 1, 1], [0, 1, 1]]], "must not vanish identically"),
+        ([[[2, 2], [0, 3]]], "must have shifts from 0 to 2"),
+        ([[[2, 2], [0, 2**40]]], "must be a list of pairs"),
+    ],
+)
+def test_impossible_products_are_refused(tmp_path, products, message):
+    path = write_native(
+        tmp_path / "odd.pt", lambda description, _: description["components"][1].update(products=products)
+    )
+    with pytest.raises(ModelFileError, match=rf"products in .*odd\.pt'.* {message}"):
+        modelfile.read(path)
+
+
+def test_a_file_without_products_has_none(tmp_path):
+    path = write_native(tmp_path / "older.pt", lambda description, _: description["components"][1].pop("products"))
+    assert "products" not in modelfile.read(path).components[1].architecture
+
+
+@pytest.mark.parametrize(
     ("rows", "message"),
     [
         (["A", "B"], "must have a name and a residue, two strings, and a mass, got 'A'"),

@@ -20,6 +20,7 @@ from meanforce import MomentTensorForce, _meanforce
 REFERENCE = TestPlatform("Reference")
 CUTOFF = 0.45
 SIDE = 1.25
+TEMPERATURE = 300.0
 BOXES = {
     "none": None,
     "rectangular": np.diag([SIDE, SIDE, 1.5]),
@@ -39,26 +40,38 @@ class Model:
     activation: str = "tanh"
     spacing: float | None = None
     seed: int = 1
+    products: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
+    readouts: int = 1
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
         self.spacing = self.spacing or CUTOFF / self.functions
         self.coefficients = rng.normal(size=(self.functions, self.max_l + 1, self.channels))
         self.type_weights = rng.normal(size=(self.num_types, self.channels))
-        widths = ((self.max_l + 2) * self.channels, *self.hidden, 1)
+        widths = ((self.max_l + 2 + len(self.products)) * self.channels, *self.hidden, self.readouts)
         self.layers = [
             (rng.normal(size=(self.num_types, o, i)) / np.sqrt(i), 0.1 * rng.normal(size=(self.num_types, o)))
             for i, o in itertools.pairwise(widths)
         ]
         self.layers[-1] = (8 * self.layers[-1][0], self.layers[-1][1])
+        # Products of third order are large: they must not drown the others, nor drive tanh to its limits.
+        self.layers[0][0][:, :, (self.max_l + 2) * self.channels :] *= 0.1
+        if self.readouts == 2:
+            self.layers[-1][0][:, 1] *= 1e-3
 
     def force(self, types: Any, periodic: bool) -> MomentTensorForce:
         force = MomentTensorForce(self.num_types, CUTOFF * unit.nanometer, self.max_l, self.channels)
+        for degrees, shifts in self.products:
+            force.addProduct(degrees, shifts)
         force.setFilters(self.spacing, self.coefficients)
         force.setTypeWeights(self.type_weights)
         for weights, biases in self.layers:
             force.addLayer(weights, biases)
         force.setActivation(self.activation)
+        if self.readouts == 2:
+            force.setTemperatureDependent(True)
+            force.setDefaultTemperature(TEMPERATURE)
+            force.addEnergyParameterDerivative(force.TemperatureParameter())
         for type in types:
             force.addParticle(type)
         force.setUsesPeriodicBoundaryConditions(periodic)
@@ -176,6 +189,30 @@ CASES = [
 ]
 
 
+def random_products(max_l: int, channels: int, count: int, seed: int) -> tuple[Any, ...]:
+    """Choose among all that exist."""
+    rng = np.random.default_rng(seed)
+    chosen: list[Any] = []
+    while len(chosen) < count:
+        order = int(rng.integers(2, 4))
+        degrees = [int(n) for n in rng.integers(0, max_l + 1, order)]
+        product = (tuple(degrees), (0, *(int(s) for s in rng.integers(0, channels, order - 1))))
+        try:
+            _meanforce.checkProduct(max_l, channels, *map(list, product))
+        except ValueError:
+            continue
+        chosen.append(product)
+    return tuple(chosen)
+
+
+PRODUCT_CASES = [
+    ("none", Model(max_l=1, channels=3, products=random_products(1, 3, 4, 1))),
+    ("rectangular", Model(max_l=2, num_types=3, channels=7, products=random_products(2, 7, 6, 2), activation="silu")),
+    ("triclinic", Model(max_l=3, channels=17, products=random_products(3, 17, 9, 3), readouts=2)),
+    ("none", Model(max_l=4, num_types=2, channels=4, products=random_products(4, 4, 12, 4), readouts=2)),
+]
+
+
 @pytest.mark.parametrize(("box", "model"), CASES)
 def test_reference_equals_independent_implementation(torch: Any, box: str, model: Model) -> None:
     positions, types = make_positions(24, BOXES[box]), make_types(model, 24)
@@ -189,7 +226,7 @@ def test_reference_equals_independent_implementation(torch: Any, box: str, model
     assert np.abs(found[1] - gradient.sum(1)).max() > 0.1 * scale
 
 
-@pytest.mark.parametrize(("box", "model"), CASES)
+@pytest.mark.parametrize(("box", "model"), CASES + PRODUCT_CASES)
 def test_reference_forces_are_the_gradient(box: str, model: Model) -> None:
     positions, types = make_positions(20, BOXES[box]), make_types(model, 20)
     context = new_context(REFERENCE, make_system(model.force(types, box != "none"), 20, BOXES[box]), positions)
@@ -205,13 +242,52 @@ def test_reference_forces_are_the_gradient(box: str, model: Model) -> None:
         assert -slope == pytest.approx(np.sum(forces * direction), rel=1e-6)
 
 
-@pytest.mark.parametrize(("box", "model"), CASES)
+@pytest.mark.parametrize(("box", "model"), CASES + PRODUCT_CASES)
 def test_platform_equals_reference(platform: TestPlatform, box: str, model: Model) -> None:
     positions, types = make_positions(40, BOXES[box]), make_types(model, 40)
     system = make_system(model.force(types, box != "none"), 40, BOXES[box])
     context = new_context(platform, system, positions)
     assert_same(platform, evaluate(context), reference(system, positions))
     assert context.getState(energy=True).getPotentialEnergy()._value == evaluate(context)[0]
+
+
+def test_temperature_derivative(platform: TestPlatform) -> None:
+    model = PRODUCT_CASES[-1][1]
+    system = make_system(model.force(make_types(model, 30), False), 30)
+    contexts = [new_context(p, copy.deepcopy(system), make_positions(30, None)) for p in (platform, REFERENCE)]
+    name = MomentTensorForce.TemperatureParameter()
+    for temperature in (TEMPERATURE, 350.0):
+        for context in contexts:
+            context.setParameter(name, temperature)
+        assert_same(platform, evaluate(contexts[0]), evaluate(contexts[1]))
+        found, expected = (
+            context.getState(parameterDerivatives=True).getEnergyParameterDerivatives()[name] for context in contexts
+        )
+        assert found == pytest.approx(expected, rel=10 * tolerance(platform))
+    energies = []
+    for temperature in (349.0, 351.0):
+        contexts[1].setParameter(name, temperature)
+        energies.append(evaluate(contexts[1])[0])
+    assert (energies[1] - energies[0]) / 2 == pytest.approx(expected, rel=1e-9)
+    assert abs(expected) > 1e-4
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_mirror_images(platform: TestPlatform, odd: bool) -> None:
+    """Four neighbours of one type at different distances from a centre, and from each other beyond the cutoff."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    positions = np.vstack([np.zeros((1, 3)), corners * np.array([[0.29], [0.32], [0.35], [0.4]])])
+    products = (((1, 1, 1), (0, 1, 2)),) if odd else (((1, 1), (0, 1)), ((1, 1, 2), (0, 0, 1)))
+    system = make_system(Model(max_l=2, products=products, activation="silu").force([0] * 5, periodic=False), 5)
+    context = new_context(platform, system, positions)
+    energy, forces = evaluate(context)
+    mirror = np.array([1, 1, -1])
+    context.setPositions(positions * mirror)
+    mirrored = evaluate(context)
+    loose = platform.tolerance(1e-5, 1e-5, tolerance(platform))
+    same = abs(mirrored[0] - energy) < loose * max(1, abs(energy))
+    assert same is not odd
+    assert np.allclose(mirrored[1], forces * mirror, rtol=0, atol=loose * np.abs(forces).max()) is not odd
 
 
 def test_each_platform_runs_its_own_kernel(platform: TestPlatform) -> None:
@@ -509,7 +585,7 @@ def test_update_parameters_in_context(platform: TestPlatform) -> None:
 
 
 def test_round_trips() -> None:
-    model = Model(num_types=2, activation="silu")
+    model = Model(num_types=2, activation="silu", products=(((1, 1), (0, 3)), ((1, 1, 1), (0, 1, 2))))
     original = model.force([0, -1, 1, 0], periodic=True)
     original.setForceGroup(3)
     original.setName("water")
@@ -527,7 +603,8 @@ def test_round_trips() -> None:
         assert force.getCutoff() == CUTOFF * unit.nanometer
         assert force.getMaxL() == model.max_l
         assert force.getNumChannels() == model.channels
-        assert force.getNumFeatures() == (model.max_l + 2) * model.channels
+        assert force.getNumFeatures() == (model.max_l + 4) * model.channels
+        assert [force.getProduct(i) for i in range(force.getNumProducts())] == list(model.products)
         assert force.getActivation() == "silu"
         assert force.usesPeriodicBoundaryConditions()
         assert [force.getParticleType(i) for i in range(force.getNumParticles())] == [0, -1, 1, 0]
@@ -578,6 +655,12 @@ def test_bad_arguments() -> None:
         force.addLayer(np.zeros((2, 7, 8)), np.zeros((2, 7)))
     with pytest.raises(ValueError, match=r"biases must have shape \(2, 7\).*found \(2, 8\)"):
         force.addLayer(np.zeros((2, 7, 20)), np.zeros((2, 8)))
+    with pytest.raises(ValueError, match=r"not vanish identically.*degrees \(1, 1, 1\) with the shifts \(0, 0, 0\)"):
+        force.addProduct((1, 1, 1), (0, 0, 0))
+    with pytest.raises(ValueError, match="degrees from 0 to 3"):
+        force.addProduct((4, 4), (0, 1))
+    with pytest.raises(ValueError, match="index of a product must be at least 0 and less than 0, found 0"):
+        force.getProduct(0)
     with pytest.raises(ValueError, match="activation must be 'tanh' or 'silu', found 'relu'"):
         force.setActivation("relu")
     with pytest.raises(ValueError, match="type must be from 0 to 1, or -1 if it takes no part, found 2"):

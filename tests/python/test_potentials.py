@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from meanforce.potentials import BSpline, MomentTensor, PairSpline, SchNet, Sum, neighbor_pairs, spherical_harmonics
+from meanforce.potentials import (
+    BSpline,
+    MomentTensor,
+    PairSpline,
+    SchNet,
+    Sum,
+    neighbor_pairs,
+    products,
+    spherical_harmonics,
+)
 
 torch.set_num_threads(1)
 
@@ -66,6 +75,7 @@ MODELS = {
     "one type, l = 0": lambda: moment_tensor(num_types=1, max_l=0, hidden=(4,)),
     "schnet": schnet,
     "schnet, grid": lambda: schnet(filter_grid=16, basis="gaussian", activation="ssp"),
+    "products": lambda: moment_tensor(channels=4, products=products(3, 4)),
     "sum": lambda: Sum(pair_spline(), moment_tensor()),
 }
 
@@ -246,6 +256,122 @@ def _pairs(model, x):
     return d, first, second
 
 
+def product_features(model, x, types):
+    """The features that the products add, shape (N, number of products, F)."""
+    first, second, d = neighbor_pairs(x, model.cutoff)
+    plain = (model.max_l + 2) * model.channels
+    return model.features(d, first, second, types)[:, plain:].unflatten(1, (-1, model.channels))
+
+
+ROTATION = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))[0]
+ROTATION = ROTATION * torch.linalg.det(ROTATION)
+MIRROR = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("max_l", [1, 2, 3, 4])
+def test_products_are_scalars_and_pseudoscalars(max_l):
+    chosen = products(max_l, 4, odd=True)
+    model, (x, types) = moment_tensor(max_l=max_l, channels=4, products=chosen), beads(count=20, side=0.7)
+    found = product_features(model, x, types)
+    size = found.square().mean((0, 2)).sqrt()
+    assert size.min() > 1e-4
+    assert torch.all((product_features(model, x @ ROTATION, types) - found).abs().amax((0, 2)) < 1e-11 * size)
+    parity = torch.tensor([(-1.0) ** (sum(degrees) if len(degrees) == 3 else 0) for degrees, _ in chosen])
+    assert parity.min() == -1
+    mirrored = product_features(model, x @ MIRROR, types) - parity.view(-1, 1) * found
+    assert torch.all(mirrored.abs().amax((0, 2)) < 1e-11 * size)
+
+
+def test_products_by_gaunt_integrals_and_determinants():
+    """Even couplings are proportional to integrals of three harmonics, (1, 1, 1) is a determinant."""
+    chosen = [
+        ((1, 1, 2), (0, 2, 1)),
+        ((2, 2, 2), (0, 0, 1)),
+        ((3, 2, 3), (0, 1, 1)),
+        ((1, 1, 1), (0, 2, 1)),
+        ((2, 2), (0, 1)),
+    ]
+    model, (x, types) = moment_tensor(channels=3, products=chosen), beads(count=6, side=0.4)
+    found = product_features(model, x, types)
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    phi = np.arange(16) * np.pi / 8
+    ring = np.sqrt(1 - nodes**2)
+    points = np.stack(
+        [np.outer(ring, np.cos(phi)), np.outer(ring, np.sin(phi)), np.outer(nodes, np.ones(16))], -1
+    ).reshape(-1, 3)
+    y = spherical_harmonics(torch.from_numpy(points), 3).numpy()
+    w = np.repeat(weights, 16)
+    for bead in range(len(x)):
+        moments = np.zeros((16, 3))
+        for j in range(len(x)):
+            r = (x[j] - x[bead]).norm()
+            if j == bead or r > model.cutoff:
+                continue
+            filters = torch.einsum("k,klc->lc", model.basis(r.reshape(1))[0], model.filters).detach().numpy()
+            direction = spherical_harmonics(((x[j] - x[bead]) / r).unsqueeze(0), 3)[0].numpy()
+            degree = np.sqrt(np.arange(16)).astype(int)
+            moments += direction[:, None] * filters[degree] * model.type_weights[types[j]].detach().numpy()
+        for number, (degrees, shifts) in enumerate(chosen):
+            factors = [
+                np.roll(moments[n**2 : (n + 1) ** 2], -shift, 1) for n, shift in zip(degrees, shifts, strict=True)
+            ]
+            if degrees == (2, 2):
+                expected = (factors[0] * factors[1]).sum(0)
+            elif degrees == (1, 1, 1):
+                # Y_1 = (y, z, x) is an even permutation of (x, y, z); the first entry of K is 1 / sqrt(6).
+                expected = np.linalg.det(np.stack(factors, 2).transpose(1, 0, 2)) / np.sqrt(6)
+            else:
+                rows = [y[:, n**2 : (n + 1) ** 2] for n in degrees]
+                gaunt = np.einsum("p,pa,pb,pc->abc", w, *rows)
+                gaunt /= np.sqrt((gaunt**2).sum())
+                gaunt *= np.sign(gaunt[np.abs(gaunt) > 1e-10][0])
+                expected = np.einsum("abc,ax,bx,cx->x", gaunt, *factors)
+            assert np.allclose(found[bead, number].detach().numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("typed_by", ["distance", "type"])
+def test_only_odd_products_tell_mirror_images_apart(typed_by):
+    """A centre with four neighbours that differ in distance alone, or in type alone."""
+    corners = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64) / math.sqrt(3)
+    lengths = torch.tensor([0.16, 0.18, 0.2, 0.22] if typed_by == "distance" else [0.2] * 4, dtype=torch.float64)
+    x = torch.cat([torch.zeros(1, 3, dtype=torch.float64), corners * lengths.unsqueeze(1)])
+    types = torch.tensor([0, 0, 0, 0, 0] if typed_by == "distance" else [0, 1, 2, 3, 4])
+
+    def difference(odd):
+        torch.manual_seed(1)
+        model = MomentTensor(
+            5, 0.25, max_l=1, channels=3, hidden=(6,), activation="silu", products=products(1, 3, odd=odd)
+        ).double()
+        with torch.no_grad():
+            model.filters.normal_(std=2.0)
+            model.layers[-1].weight.normal_()
+        return abs(model(x, types) - model(x @ MIRROR, types)).item()
+
+    # The four are farther from each other than the cutoff, so only the centre's own moments can see it.
+    assert torch.pdist(x[1:]).min() > 0.25
+    assert difference(odd=False) < 1e-12
+    assert difference(odd=True) > 1e-4
+
+
+def test_products_lists_each_kind_once():
+    assert products(1, 3, order=2) == [((0, 0), (0, 1)), ((1, 1), (0, 1))]
+    assert products(2, 1) == [((1, 1, 2), (0, 0, 0)), ((2, 2, 2), (0, 0, 0))]
+    assert products(2, 3, odd=True)[5:] == [((1, 1, 1), (0, 1, 2)), ((1, 2, 2), (0, 0, 1))]
+    with pytest.raises(ValueError, match="with max_l = 1 and 2 channels every product is the same in a mirror"):
+        products(1, 2, odd=True)
+    with pytest.raises(ValueError, match="order must be 2 or 3, got 4"):
+        products(1, 2, order=4)
+
+
+def test_couplings_survive_single_precision():
+    model, (x, types) = moment_tensor(channels=3, products=[((1, 1, 2), (0, 0, 1))]), beads()
+    there_and_back = copy.deepcopy(model).float().double()
+    with torch.no_grad():
+        for ours, theirs in zip(model.state_dict().values(), there_and_back.state_dict().values(), strict=True):
+            theirs.copy_(ours)
+    assert there_and_back(x, types) == model(x, types)
+
+
 # ------------------------------------------------------------------------------------------------- laws for all of them
 def test_rotation_reflection_translation_and_permutation(model):
     x, types = beads()
@@ -362,6 +488,12 @@ def test_a_sum_adds_and_reaches_as_far_as_its_farthest_part():
         (lambda: MomentTensor(1, 0.4, radial_functions=3), "at least 4, got 3"),
         (lambda: MomentTensor(1, 0.4, hidden=()), "hidden must be one or more positive integers"),
         (lambda: MomentTensor(1, 0.4, activation="relu"), "activation must be one of tanh, silu, got 'relu'"),
+        (
+            lambda: MomentTensor(1, 0.4, products=[((1, 1, 1), (0, 0, 0))]),
+            r"not vanish identically.*found the degrees \(1, 1, 1\) with the shifts \(0, 0, 0\)",
+        ),
+        (lambda: MomentTensor(1, 0.4, products=[((1, 1, 3), (0, 0, 0))]), "must have degrees that form a triangle"),
+        (lambda: MomentTensor(1, 0.4, products=[((1, 1), (0, 12))]), "must have shifts from 0 to 11"),
         (lambda: Sum(), "at least one"),
         (lambda: Sum(PairSpline(1, 0.4, 5), PairSpline(2, 0.4, 5)), r"same number of bead types, got \[1, 2\]"),
     ],

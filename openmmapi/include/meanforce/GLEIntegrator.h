@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include "meanforce/Export.h"
+#include "meanforce/internal/KernelOwner.h"
 #include "openmm/Integrator.h"
 #include "openmm/Kernel.h"
 #include <array>
@@ -30,8 +31,10 @@ namespace meanforce {
  * k(t) = (gamma/tau) exp(-t/tau), for example, is A = [[0, -b], [b, 1/tau]] with b = sqrt(gamma/tau).
  *
  * The drift matrix A of a memory kernel is added by addKernel().  Every particle uses kernel 0 unless setParticleKernel()
- * says otherwise; all three directions of a particle use the same one.  A kernel with n = 0 is A = [[gamma]], ordinary
- * Langevin dynamics with friction gamma, for which this integrator equals OpenMM's LangevinMiddleIntegrator.
+ * says otherwise.  A kernel of dimension 1 acts on each of the three directions alike.  A kernel of dimension 3 is a 3 x 3
+ * matrix k(t) in the laboratory frame, as near a wall or in a channel: u has three components then, which share n auxiliary
+ * variables.  A kernel with n = 0 is A = [[gamma]], ordinary Langevin dynamics with friction gamma, for which this
+ * integrator equals OpenMM's LangevinMiddleIntegrator.
  *
  * Each step of length h kicks all velocities with the whole step's force, drifts for h/2, lets the bath act on (u, s)
  * exactly, and drifts for h/2:
@@ -45,15 +48,26 @@ namespace meanforce {
  * Random numbers are a pure function of (seed, number of steps taken, particle, component): all platforms use the same
  * ones, and neither the number of threads nor the order of atoms on a GPU changes them.  Checkpoints, and States with
  * integrator parameters, hold all there is to continue a trajectory exactly: the auxiliary variables, the
- * temperature they belong to, the number of steps taken, the seed, and the heat of the bath.
+ * temperature they belong to, the number of steps taken, the seed, and the heat of the bath.  One thing sets States apart:
+ * in a Context that has already taken more steps with the same seed, a State continues with fresh noise, where a checkpoint
+ * would repeat it.  The replicas of OpenMM's ReplicaExchangeSampler, which take turns in one Context, would otherwise all
+ * feel the same random forces.
  *
- * Constraints are allowed only between particles whose kernels have no auxiliary variables: constraint impulses
- * would be missing from the memory, and bias the temperature.  Particles of mass zero and virtual sites have no bath.
+ * Constraints between particles that share one friction without memory are treated as by LangevinMiddleIntegrator.  As soon
+ * as a constraint acts on a particle with memory, or joins particles with different kernels, each half drift ends on the
+ * constraints, and the velocities that they forbid are drawn anew from equilibrium before the bath acts and removed after it:
+ *
+ *     v += h F/m;  P;   x += (h/2) v on the constraints;   v += (1-P) w;  (u, s) <- T (u, s) + sqrt(kT) S xi;  P;
+ *     x += (h/2) v on the constraints,      P = projection on the constraints, <w^2> = kT/m.
+ *
+ * Then the memory sees what it would see without constraints, and the canonical distribution is kept; without the fresh w, or
+ * with one correction for the whole step, the temperature is off in proportion to h.  Particles of mass zero and virtual
+ * sites have no bath.
  *
  * Kernels, their assignment to particles, the random seed and the initialization of auxiliary variables are read when a
  * Context is created (or reinitialized).  The step size and the temperature may be changed at any time.
  */
-class MEANFORCE_EXPORT GLEIntegrator : public OpenMM::Integrator {
+class MEANFORCE_EXPORT GLEIntegrator : public OpenMM::Integrator, public KernelOwner {
 public:
     /** How auxiliary variables start when a Context is created. */
     enum AuxiliaryInitialization {
@@ -62,7 +76,7 @@ public:
         /** All zero: the bath has no memory of the time before. */
         Zero = 1
     };
-    /** The largest number of auxiliary variables per degree of freedom. */
+    /** The largest number n of auxiliary variables of a kernel. */
     static constexpr int MaxModes = 32;
     /**
      * Create a GLEIntegrator.  At least one kernel must be added before it can be used.
@@ -86,17 +100,21 @@ public:
     /**
      * Add a memory kernel.
      *
-     * @param drift   the matrix A in 1/ps, row-major, (n+1) x (n+1) for n <= MaxModes auxiliary variables.  A+A^T must
-     *                not have a negative eigenvalue (beyond roundoff: 1e-10 of the largest element).
+     * @param drift       the matrix A in 1/ps, row-major, (d+n) x (d+n) for n <= MaxModes auxiliary variables.  A+A^T must
+     *                    not have a negative eigenvalue (beyond roundoff: 1e-10 of the largest element).
+     * @param dimension   d: 1 if each direction has a bath of its own, all with the same A; 3 for one bath that acts on the
+     *                    velocity (x, y, z)
      * @return the index of the kernel
      */
-    int addKernel(const std::vector<double>& drift);
+    int addKernel(const std::vector<double>& drift, int dimension = 1);
     /** Get the number of memory kernels. */
     int getNumKernels() const {
         return kernels.size();
     }
     /** Get the drift matrix A of a memory kernel in 1/ps, row-major. */
     const std::vector<double>& getKernel(int index) const;
+    /** Get the dimension of a memory kernel, 1 or 3. */
+    int getKernelDimension(int index) const;
     /**
      * Set the memory kernel of a particle.
      *
@@ -110,8 +128,13 @@ public:
     const std::map<int, int>& getParticleKernels() const {
         return particleKernels;
     }
-    /** Get the largest number n of auxiliary variables per degree of freedom of any kernel added so far. */
+    /**
+     * Get the largest number of auxiliary variables per degree of freedom of any kernel added so far: n, or n/3 rounded up for
+     * a kernel of dimension 3.
+     */
     int getNumModes() const;
+    /** Whether a constraint of the System needs the steps with fresh velocities along constraints that are described above. */
+    bool needsRefill(const OpenMM::System& system) const;
     /** Get the random number seed set by setRandomNumberSeed(). */
     int getRandomNumberSeed() const {
         return randomNumberSeed;
@@ -139,7 +162,8 @@ public:
      * Get the auxiliary variables s of the Context, in sqrt(kJ/mol).
      *
      * @param[out] s   element (3*particle+direction)*modes+mode, see getAuxiliaryShape(), in the order of the System's particles;
-     *                 zero for the modes that a particle's kernel does not have
+     *                 zero for the modes that a particle's kernel does not have.  Variable j of a kernel of dimension 3
+     *                 is at direction j%3, mode j/3.
      */
     void getAuxiliaryVariables(std::vector<double>& s) const;
     /**
@@ -155,6 +179,7 @@ public:
      */
     double getBathHeat() const;
     void step(int steps) override;
+    const OpenMM::KernelImpl& getKernelImpl() const override;
 protected:
     void initialize(OpenMM::ContextImpl& context) override;
     void cleanup() override;
@@ -171,7 +196,8 @@ protected:
     void serializeParameters(OpenMM::SerializationNode& node) const override;
     void deserializeParameters(const OpenMM::SerializationNode& node) override;
 private:
-    int countModes(const OpenMM::System& system, int particle) const;
+    int countAuxiliaries(const OpenMM::System& system, int particle) const;
+    bool isAuxiliary(int particle, int direction, int mode) const;
     void checkSystem(const OpenMM::System& system) const;
     void initializeAuxiliaryVariables();
     void requireContext() const;
@@ -180,12 +206,13 @@ private:
     void adoptTemperature();
     double temperature;
     std::vector<std::vector<double> > kernels;
+    std::vector<int> kernelDimensions;
     std::map<int, int> particleKernels;
     int randomNumberSeed;
     AuxiliaryInitialization auxiliaryInitialization;
     OpenMM::Kernel kernel;
-    // What the Context was created with: the number of modes of each particle, and of the one that has most.
-    std::vector<int> numParticleModes;
+    // What the Context was created with: the number of auxiliary variables of each particle, and the number of modes.
+    std::vector<int> numAuxiliaries;
     int numModes;
     // The state of the bath in the Context, beside the auxiliary variables, which the kernel holds.
     std::uint32_t noiseSeed;

@@ -124,14 +124,48 @@ KERNEL void computeMoments(int numAtoms, GLOBAL const int* RESTRICT rowCount, GL
     }
 }
 
+#ifdef NUM_PRODUCTS
+// Products and their derivatives are sums of value times two or three numbers of shifted channels: entries of six integers,
+// place of channel 0 and shift of each.  The first is a moment, or dU/dx for a derivative, the others are moments; a place of
+// -1 stands for the number 1.  Entries of product p start at productStart[p], of dU/dM_lm at productStart[NUM_PRODUCTS+lm].
+#define PRODUCT_ENTRY 6
+
+/** The channel s beyond c. */
+DEVICE int shiftChannel(int c, int s) {
+    return (c+s < CHANNELS ? c+s : c+s-CHANNELS);
+}
+
+/** The sum of the entries from productStart[sum] on, for channel c. */
+DEVICE real sumProducts(int sum, int c, GLOBAL const int* RESTRICT productStart, GLOBAL const int* RESTRICT productEntries,
+        GLOBAL const real* RESTRICT productValues, LOCAL const real* first, LOCAL const real* M) {
+    real result = 0;
+    for (int t = productStart[sum]; t < productStart[sum+1]; t++) {
+        GLOBAL const int* entry = productEntries+t*PRODUCT_ENTRY;
+        real product = productValues[t]*first[entry[0]+shiftChannel(c, entry[1])]*M[entry[2]+shiftChannel(c, entry[3])];
+        result += (entry[4] < 0 ? product : product*M[entry[4]+shiftChannel(c, entry[5])]);
+    }
+    return result;
+}
+#endif
+
 /**
  * One work group for each bead: features, the network forwards and backwards, G.  Parameters of all layers follow each other,
  * weights as [type][input][output], transposed as [type][output][input], so that both directions read consecutive numbers.
  */
 KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT layerSizes, GLOBAL const real* RESTRICT weights,
-        GLOBAL const real* RESTRICT transposed, GLOBAL const real* RESTRICT biases, GLOBAL real* RESTRICT moments, GLOBAL mixed* RESTRICT energyBuffer) {
+        GLOBAL const real* RESTRICT transposed, GLOBAL const real* RESTRICT biases, GLOBAL real* RESTRICT moments, GLOBAL real* RESTRICT beadEnergies
+#ifdef NUM_READOUTS_2
+        , real temperature
+#endif
+#ifdef NUM_PRODUCTS
+        , GLOBAL const int* RESTRICT productStart, GLOBAL const int* RESTRICT productEntries, GLOBAL const real* RESTRICT productValues
+#endif
+        ) {
     LOCAL real value[NUM_UNITS];
     LOCAL real gradient[NUM_UNITS];
+#ifdef NUM_PRODUCTS
+    LOCAL real M[NUM_MOMENTS*CHANNELS];
+#endif
     for (int i = GROUP_ID; i < numAtoms; i += NUM_GROUPS) {
         // A bead that takes no part is computed like one of type 0, so that all barriers are reached, and not counted.
         int type = max(types[i], 0);
@@ -148,6 +182,15 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
                 gradient[(l+1)*CHANNELS+c] = 1;
             }
         }
+#ifdef NUM_PRODUCTS
+        for (int k = LOCAL_ID; k < NUM_MOMENTS*CHANNELS; k += LOCAL_SIZE)
+            M[k] = moments[i*NUM_MOMENTS*CHANNELS+k];
+        for (int k = LOCAL_ID; k < NUM_PRODUCTS*CHANNELS; k += LOCAL_SIZE)
+            gradient[(MAX_L+2)*CHANNELS+k] = 1;
+        SYNC_THREADS
+        for (int k = LOCAL_ID; k < NUM_PRODUCTS*CHANNELS; k += LOCAL_SIZE)
+            value[(MAX_L+2)*CHANNELS+k] = sumProducts(k/CHANNELS, k%CHANNELS, productStart, productEntries, productValues, M, M);
+#endif
         SYNC_THREADS
         int start = 0, weightStart = 0, biasStart = 0;
         for (int layer = 0; layer < NUM_LAYERS; layer++) {
@@ -177,6 +220,17 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
             weightStart += NUM_TYPES*inputs*outputs;
             biasStart += NUM_TYPES*outputs;
         }
+        if (LOCAL_ID == 0) {
+            // U_i = A_i - T B_i
+#ifdef NUM_READOUTS_2
+            beadEnergies[i] = value[NUM_UNITS-2];
+            beadEnergies[numAtoms+i] = value[NUM_UNITS-1];
+            gradient[NUM_UNITS-1] = -temperature;
+#else
+            beadEnergies[i] = value[NUM_UNITS-1];
+#endif
+        }
+        SYNC_THREADS
         // Until now gradient[] held the slope of each unit; backwards it becomes dU/d(its input).
         for (int layer = NUM_LAYERS-1; layer >= 0; layer--) {
             int inputs = layerSizes[layer], outputs = layerSizes[layer+1];
@@ -196,9 +250,11 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++)
                     moments[(i*NUM_MOMENTS+lm)*CHANNELS+c] *= 2*gradient[(l+1)*CHANNELS+c];
             moments[i*NUM_MOMENTS*CHANNELS+c] += gradient[c];
+#ifdef NUM_PRODUCTS
+            for (int lm = 0; lm < NUM_MOMENTS; lm++)
+                moments[(i*NUM_MOMENTS+lm)*CHANNELS+c] += sumProducts(NUM_PRODUCTS+lm, c, productStart, productEntries, productValues, gradient, M);
+#endif
         }
-        if (LOCAL_ID == 0 && types[i] >= 0)
-            energyBuffer[GROUP_ID] += value[NUM_UNITS-1];
         SYNC_THREADS
     }
 }

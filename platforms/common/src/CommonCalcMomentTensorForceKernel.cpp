@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "CommonCalcMomentTensorForceKernel.h"
 #include "CommonMeanForceKernelSources.h"
-#include "meanforce/internal/MomentTensorForceImpl.h"
+#include "meanforce/internal/Coupling.h"
 #include "openmm/OpenMMException.h"
-#include "openmm/common/ComputeForceInfo.h"
-#include "openmm/common/ContextSelector.h"
-#include "openmm/internal/ContextImpl.h"
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 using namespace OpenMM;
@@ -16,31 +14,16 @@ namespace meanforce {
 
 /** Every OpenCL device has at least this much local memory. */
 static constexpr int LOCAL_MEMORY = 32768;
-/** Work groups of the network; OpenMM's energy buffer has room for one element for each group of any size. */
+/** The largest work group of the network. */
 static constexpr int MAX_NETWORK_BLOCK = 128;
 
-class CommonCalcMomentTensorForceKernel::ForceInfo : public ComputeForceInfo {
-public:
-    explicit ForceInfo(const MomentTensorForce& force) : force(force) {
-    }
-    bool areParticlesIdentical(int particle1, int particle2) override {
-        return force.getParticleType(particle1) == force.getParticleType(particle2);
-    }
-private:
-    const MomentTensorForce& force;
-};
-
-void CommonCalcMomentTensorForceKernel::initialize(const System& system, const MomentTensorForce& force) {
-    ContextSelector selector(cc);
-    if (cc.getNumContexts() > 1)
-        throw OpenMMException("MomentTensorForce does not support using multiple devices, found "+to_string(cc.getNumContexts()));
+void CommonCalcMomentTensorForceKernel::initializeModel(const BeadForce& beadForce) {
+    auto& force = static_cast<const MomentTensorForce&>(beadForce);
     maxL = force.getMaxL();
     channels = force.getNumChannels();
-    numTypes = force.getNumTypes();
+    numProducts = force.getNumProducts();
     numFunctions = force.getNumFilterFunctions();
-    cutoff = force.getCutoff();
     spacing = force.getFilterSpacing();
-    periodic = force.usesPeriodicBoundaryConditions();
     silu = (force.getActivation() == "silu");
     layerSizeValues = {force.getNumFeatures()};
     numUnits = force.getNumFeatures();
@@ -53,13 +36,13 @@ void CommonCalcMomentTensorForceKernel::initialize(const System& system, const M
         numWeights += (int) force.getLayerWeights(k).size();
         numBiases += (int) force.getLayerBiases(k).size();
     }
-    const int realSize = (cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float));
-    if (2*numUnits*realSize > LOCAL_MEMORY)
-        throw OpenMMException("MomentTensorForce: the features and units of all layers must be at most "+to_string(LOCAL_MEMORY/(2*realSize))+
+    const int realSize = (int) getRealSize();
+    const int available = LOCAL_MEMORY/realSize-(numProducts > 0 ? (maxL+1)*(maxL+1)*channels : 0);
+    if (2*numUnits > available)
+        throw OpenMMException("MomentTensorForce: the features and units of all layers must be at most "+to_string(available/2)+
                 " on this platform, found "+to_string(numUnits));
     networkBlockSize = min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()});
     int numAtoms = cc.getNumAtoms();
-    types.initialize<int>(cc, numAtoms, "momentTensorTypes");
     filters.initialize(cc, (numFunctions+7)*(maxL+1)*channels, realSize, "momentTensorFilters");
     typeWeights.initialize(cc, numTypes*channels, realSize, "momentTensorTypeWeights");
     layerSizes.initialize<int>(cc, layerSizeValues.size(), "momentTensorLayerSizes");
@@ -68,20 +51,58 @@ void CommonCalcMomentTensorForceKernel::initialize(const System& system, const M
     transposed.initialize(cc, numWeights, realSize, "momentTensorTransposedWeights");
     biases.initialize(cc, numBiases, realSize, "momentTensorBiases");
     moments.initialize(cc, (size_t) numAtoms*(maxL+1)*(maxL+1)*channels, realSize, "moments");
-    uploadParameters(force);
-    list = make_unique<NeighborList>(cc, cutoff, periodic, getPlatform().getName() == "OpenCL", [](int particle) {
-        throw MomentTensorForceImpl::positionError(particle);
-    });
-    list->initialize(types);
-    cc.addForce(info = new ForceInfo(force));
+    if (numProducts > 0)
+        createProducts(force);
 }
 
-void CommonCalcMomentTensorForceKernel::uploadParameters(const MomentTensorForce& force) {
-    // OpenMM only exchanges particles of the same type, so types in the original order hold in any present order.
-    vector<int> typeValues;
-    for (int i = 0; i < force.getNumParticles(); i++)
-        typeValues.push_back(force.getParticleType(i));
-    types.upload(typeValues);
+void CommonCalcMomentTensorForceKernel::createProducts(const MomentTensorForce& force) {
+    const int numMoments = (maxL+1)*(maxL+1);
+    struct Entry {
+        array<int, 6> factors;
+        double value;
+    };
+    vector<vector<Entry> > sums(numProducts+numMoments);    // the products, then dU/dM of each component
+    for (int p = 0; p < numProducts; p++) {
+        vector<int> degrees, shifts;
+        force.getProduct(p, degrees, shifts);
+        const size_t order = degrees.size();
+        for (const CouplingTerm& term : coupleMoments(degrees)) {
+            Entry product = {{0, 0, 0, 0, -1, 0}, term.value};
+            for (size_t n = 0; n < order; n++) {
+                product.factors[2*n] = term.lm[n]*channels;
+                product.factors[2*n+1] = shifts[n];
+                // Channel c is factor n of the product's channel c-shifts[n].
+                Entry derivative = {{(maxL+2+p)*channels, (channels-shifts[n])%channels, 0, 0, -1, 0}, term.value};
+                size_t place = 2;
+                for (size_t k = 0; k < order; k++)
+                    if (k != n) {
+                        derivative.factors[place++] = term.lm[k]*channels;
+                        derivative.factors[place++] = (channels+shifts[k]-shifts[n])%channels;
+                    }
+                sums[numProducts+term.lm[n]].push_back(derivative);
+            }
+            sums[p].push_back(product);
+        }
+    }
+    vector<int> starts = {0}, entries;
+    vector<double> values;
+    for (const vector<Entry>& sum : sums) {
+        for (const Entry& entry : sum) {
+            entries.insert(entries.end(), entry.factors.begin(), entry.factors.end());
+            values.push_back(entry.value);
+        }
+        starts.push_back((int) values.size());
+    }
+    productStart.initialize<int>(cc, starts.size(), "momentTensorProductStart");
+    productStart.upload(starts);
+    productEntries.initialize<int>(cc, entries.size(), "momentTensorProductEntries");
+    productEntries.upload(entries);
+    productValues.initialize(cc, values.size(), getRealSize(), "momentTensorProductValues");
+    productValues.upload(values, true);
+}
+
+void CommonCalcMomentTensorForceKernel::uploadParameters(const BeadForce& beadForce) {
+    auto& force = static_cast<const MomentTensorForce&>(beadForce);
     typeWeights.upload(force.getTypeWeights(), true);
     // Functions are counted from the cutoff inwards, q = G-1-k, and interval n needs functions n-3..n: three rows of zeros
     // come first.  The last interval kept is G+3, which sees only zeros.
@@ -107,12 +128,6 @@ void CommonCalcMomentTensorForceKernel::uploadParameters(const MomentTensorForce
     biases.upload(allBiases, true);
 }
 
-void CommonCalcMomentTensorForceKernel::copyParametersToContext(ContextImpl& context, const MomentTensorForce& force) {
-    ContextSelector selector(cc);
-    uploadParameters(force);
-    cc.invalidateMolecules(info);
-}
-
 void CommonCalcMomentTensorForceKernel::compile() {
     map<string, string> defines;
     defines["MAX_L"] = cc.intToString(maxL);
@@ -135,6 +150,10 @@ void CommonCalcMomentTensorForceKernel::compile() {
     defines["ROOT_5_8"] = cc.doubleToString(sqrt(5.0/8.0));
     if (silu)
         defines["SILU"] = "1";
+    if (numReadouts == 2)
+        defines["NUM_READOUTS_2"] = "1";
+    if (numProducts > 0)
+        defines["NUM_PRODUCTS"] = cc.intToString(numProducts);
     ComputeProgram program = cc.compileProgram(CommonMeanForceKernelSources::momentTensor, defines);
     momentsKernel = program->createKernel("computeMoments");
     forceKernel = program->createKernel("computeForces");
@@ -160,31 +179,21 @@ void CommonCalcMomentTensorForceKernel::compile() {
     networkKernel->addArg(transposed);
     networkKernel->addArg(biases);
     networkKernel->addArg(moments);
-    networkKernel->addArg(cc.getEnergyBuffer());
+    networkKernel->addArg(beadEnergies);
+    if (numReadouts == 2)
+        networkKernel->addArg();                  // 8
+    if (numProducts > 0) {
+        networkKernel->addArg(productStart);
+        networkKernel->addArg(productEntries);
+        networkKernel->addArg(productValues);
+    }
 }
 
-double CommonCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy) {
-    ContextSelector selector(cc);
-    if (!compiled) {
-        compile();
-        compiled = true;
-    }
-    if (periodic) {
-        Vec3 box[3];
-        cc.getPeriodicBoxVectors(box[0], box[1], box[2]);
-        MomentTensorForceImpl::checkBox(box, cutoff);
-    }
-    buildNeighborList();
+void CommonCalcMomentTensorForceKernel::compute(bool includeForces) {
     computeMoments();
     evaluateNetwork();
     if (includeForces)
         computeForces();
-    list->finish();
-    return 0.0;
-}
-
-void CommonCalcMomentTensorForceKernel::buildNeighborList() {
-    list->build();
 }
 
 void CommonCalcMomentTensorForceKernel::computeMoments() {
@@ -193,6 +202,8 @@ void CommonCalcMomentTensorForceKernel::computeMoments() {
 }
 
 void CommonCalcMomentTensorForceKernel::evaluateNetwork() {
+    if (numReadouts == 2)
+        setRealArg(networkKernel, 8, temperature);
     networkKernel->execute(cc.getNumAtoms()*networkBlockSize, networkBlockSize);
 }
 

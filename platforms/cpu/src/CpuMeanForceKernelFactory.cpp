@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
+#include "CpuIntegrateGLEStepKernel.h"
+#include "CpuCalcPairSplineForceKernel.h"
+#include "CpuCalcSchNetForceKernel.h"
 #include "meanforce/Export.h"
+#include "meanforce/MomentTensorForce.h"
+#include "meanforce/PairSplineForce.h"
+#include "meanforce/SchNetForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -13,7 +19,10 @@ using namespace std;
 namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
-    CalcMomentTensorForceKernel::Name(),
+    MomentTensorForce::KernelName(),
+    IntegrateGLEStepKernel::Name(),
+    PairSplineForce::KernelName(),
+    SchNetForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -21,8 +30,14 @@ public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
         // On the CPU platform this is the pool of its own PlatformData, with the number of threads that the user chose.
         ThreadPool& pool = static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData())->threads;
-        if (name == CalcMomentTensorForceKernel::Name())
+        if (name == MomentTensorForce::KernelName())
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
+        if (name == IntegrateGLEStepKernel::Name())
+            return new CpuIntegrateGLEStepKernel(name, platform, pool);
+        if (name == PairSplineForce::KernelName())
+            return new CpuCalcPairSplineForceKernel(name, platform, pool);
+        if (name == SchNetForce::KernelName())
+            return new CpuCalcSchNetForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ReferenceCalcMomentTensorForceKernel.h"
+#include "meanforce/MomentTensorForce.h"
 #include "meanforce/internal/CubicBSpline.h"
-#include "meanforce/internal/MomentTensorForceImpl.h"
 #include "meanforce/internal/SphericalHarmonics.h"
-#include "openmm/internal/ContextImpl.h"
-#include "openmm/reference/ReferenceForce.h"
-#include "openmm/reference/ReferencePlatform.h"
 #include <cmath>
 
 using namespace OpenMM;
@@ -16,67 +13,40 @@ namespace meanforce {
 /** Moments are always computed with room for the largest degree, so that one call of the harmonics serves every L. */
 static constexpr int MAX_MOMENTS = (MomentTensorForce::MaxDegree+1)*(MomentTensorForce::MaxDegree+1);
 
-void ReferenceCalcMomentTensorForceKernel::initialize(const System& system, const MomentTensorForce& force) {
+void ReferenceCalcMomentTensorForceKernel::readParameters(const BeadForce& beadForce) {
+    auto& force = static_cast<const MomentTensorForce&>(beadForce);
     maxL = force.getMaxL();
     channels = force.getNumChannels();
     cutoff = force.getCutoff();
     spacing = force.getFilterSpacing();
     numFunctions = force.getNumFilterFunctions();
-    periodic = force.usesPeriodicBoundaryConditions();
-    silu = (force.getActivation() == "silu");
-    types.resize(force.getNumParticles());
-    for (int i = 0; i < force.getNumParticles(); i++)
-        types[i] = force.getParticleType(i);
+    numReadouts = force.getNumReadouts();
     coefficients = force.getFilterCoefficients();
     typeWeights = force.getTypeWeights();
-    layers.clear();
-    for (int k = 0; k < force.getNumLayers(); k++)
-        layers.push_back({force.getNumLayerInputs(k), force.getNumLayerOutputs(k), force.getLayerWeights(k), force.getLayerBiases(k)});
+    products.clear();
+    for (int p = 0; p < force.getNumProducts(); p++) {
+        vector<int> degrees, shifts;
+        force.getProduct(p, degrees, shifts);
+        products.push_back({shifts, coupleMoments(degrees)});
+    }
+    network = DenseNetwork(force);
 }
 
-void ReferenceCalcMomentTensorForceKernel::copyParametersToContext(ContextImpl& context, const MomentTensorForce& force) {
-    initialize(context.getSystem(), force);
-}
-
-double ReferenceCalcMomentTensorForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy) {
-    auto& data = *static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
-    vector<Edge> edges = findEdges(*data.positions, data.periodicBoxVectors);
+void ReferenceCalcMomentTensorForceKernel::compute(const vector<Edge>& edges, double temperature, vector<double>& A, vector<double>& B,
+        vector<Vec3>* forces) {
     vector<double> M, dUdM(types.size()*MAX_MOMENTS*channels);
     computeMoments(edges, M);
-    double energy = 0.0;
+    // U_i = A_i - T B_i
+    const vector<double> seed = (numReadouts == 2 ? vector<double>{1.0, -temperature} : vector<double>{1.0});
     for (int i = 0; i < (int) types.size(); i++)
-        if (types[i] >= 0)
-            energy += evaluateBead(i, M, dUdM);
-    if (includeForces)
-        computeForces(edges, dUdM, *data.forces);
-    return energy;
-}
-
-vector<ReferenceCalcMomentTensorForceKernel::Edge> ReferenceCalcMomentTensorForceKernel::findEdges(const vector<Vec3>& positions, const Vec3* boxVectors) const {
-    if (periodic)
-        MomentTensorForceImpl::checkBox(boxVectors, cutoff);
-    int numParticles = (int) types.size();
-    for (int i = 0; i < numParticles; i++)
-        if (types[i] >= 0 && !isfinite(positions[i].dot(Vec3(1, 1, 1))))
-            throw MomentTensorForceImpl::positionError(i);
-    vector<Edge> edges;
-    for (int i = 0; i < numParticles; i++)
-        for (int j = 0; j < numParticles; j++) {
-            if (i == j || types[i] < 0 || types[j] < 0)
-                continue;
-            double delta[ReferenceForce::LastDeltaRIndex];
-            if (periodic)
-                ReferenceForce::getDeltaRPeriodic(positions[i], positions[j], boxVectors, delta);
-            else
-                ReferenceForce::getDeltaR(positions[i], positions[j], delta);
-            double r = delta[ReferenceForce::RIndex];
-            if (r < cutoff) {
-                // Two beads at the same point have no direction: they see each other through l = 0 alone.
-                double inverseR = (r > 0 ? 1/r : 0.0);
-                edges.push_back({i, j, r, Vec3(delta[0], delta[1], delta[2])*inverseR});
-            }
+        if (types[i] >= 0) {
+            vector<double> outputs = evaluateBead(i, M, seed, dUdM);
+            A[i] = outputs[0];
+            if (numReadouts == 2)
+                B[i] = outputs[1];
         }
-    return edges;
+    if (forces != nullptr)
+        computeForces(edges, dUdM, *forces);
 }
 
 void ReferenceCalcMomentTensorForceKernel::evaluateFilters(double r, vector<double>& W, vector<double>& dWdr) const {
@@ -113,61 +83,51 @@ void ReferenceCalcMomentTensorForceKernel::computeMoments(const vector<Edge>& ed
     }
 }
 
-double ReferenceCalcMomentTensorForceKernel::evaluateBead(int i, const vector<double>& M, vector<double>& dUdM) const {
+vector<double> ReferenceCalcMomentTensorForceKernel::evaluateBead(int i, const vector<double>& M, const vector<double>& seed,
+        vector<double>& dUdM) const {
     auto moment = [&](int lm, int c) {
         return (i*MAX_MOMENTS+lm)*channels+c;
     };
-    vector<double> x((maxL+2)*channels, 0.0), dUdx;
+    vector<double> x((maxL+2+products.size())*channels, 0.0), dUdx;
     for (int c = 0; c < channels; c++) {
         x[c] = M[moment(0, c)];
         for (int l = 0; l <= maxL; l++)
             for (int lm = l*l; lm < (l+1)*(l+1); lm++)
                 x[(l+1)*channels+c] += M[moment(lm, c)]*M[moment(lm, c)];
     }
-    double energy = evaluateNetwork(types[i], x, dUdx);
+    // Visit each term of each product, in each channel: its feature, its coefficient and the moments that are multiplied.
+    auto forEachTerm = [&](auto visit) {
+        for (size_t p = 0; p < products.size(); p++)
+            for (int c = 0; c < channels; c++)
+                for (const CouplingTerm& term : products[p].terms) {
+                    vector<int> factors;
+                    for (size_t n = 0; n < products[p].shifts.size(); n++)
+                        factors.push_back(moment(term.lm[n], (c+products[p].shifts[n])%channels));
+                    visit((maxL+2+p)*channels+c, term.value, factors);
+                }
+    };
+    forEachTerm([&](size_t feature, double value, const vector<int>& factors) {
+        for (int factor : factors)
+            value *= M[factor];
+        x[feature] += value;
+    });
+    vector<double> outputs = network.evaluate(types[i], x, seed, dUdx);
     for (int c = 0; c < channels; c++) {
         for (int l = 0; l <= maxL; l++)
             for (int lm = l*l; lm < (l+1)*(l+1); lm++)
                 dUdM[moment(lm, c)] = 2*M[moment(lm, c)]*dUdx[(l+1)*channels+c];
         dUdM[moment(0, c)] += dUdx[c];
     }
-    return energy;
-}
-
-double ReferenceCalcMomentTensorForceKernel::evaluateNetwork(int type, const vector<double>& x, vector<double>& dUdx) const {
-    int last = (int) layers.size()-1;
-    vector<vector<double> > values = {x}, slopes;
-    for (int k = 0; k <= last; k++) {
-        const Layer& layer = layers[k];
-        vector<double> y(layer.outputs), slope(layer.outputs, 1.0);
-        for (int o = 0; o < layer.outputs; o++) {
-            double sum = layer.biases[type*layer.outputs+o];
-            for (int in = 0; in < layer.inputs; in++)
-                sum += layer.weights[(type*layer.outputs+o)*layer.inputs+in]*values[k][in];
-            y[o] = sum;
-            if (k < last && silu) {
-                double sigmoid = 1/(1+exp(-sum));
-                y[o] = sum*sigmoid;
-                slope[o] = sigmoid*(1+sum*(1-sigmoid));
-            }
-            else if (k < last) {
-                y[o] = tanh(sum);
-                slope[o] = 1-y[o]*y[o];
-            }
+    forEachTerm([&](size_t feature, double value, const vector<int>& factors) {
+        for (size_t n = 0; n < factors.size(); n++) {
+            double others = value;
+            for (size_t k = 0; k < factors.size(); k++)
+                if (k != n)
+                    others *= M[factors[k]];
+            dUdM[factors[n]] += others*dUdx[feature];
         }
-        values.push_back(y);
-        slopes.push_back(slope);
-    }
-    dUdx = {1.0};
-    for (int k = last; k >= 0; k--) {
-        const Layer& layer = layers[k];
-        vector<double> gradient(layer.inputs, 0.0);
-        for (int o = 0; o < layer.outputs; o++)
-            for (int in = 0; in < layer.inputs; in++)
-                gradient[in] += layer.weights[(type*layer.outputs+o)*layer.inputs+in]*dUdx[o]*slopes[k][o];
-        dUdx = gradient;
-    }
-    return values[last+1][0];
+    });
+    return outputs;
 }
 
 void ReferenceCalcMomentTensorForceKernel::computeForces(const vector<Edge>& edges, const vector<double>& dUdM, vector<Vec3>& forces) const {

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "ReferenceIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
+#include "meanforce/MomentTensorForce.h"
+#include "meanforce/SchNetForce.h"
+#include "meanforce/PairSplineForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
 #include "ReferenceCalcMomentTensorForceKernel.h"
+#include "ReferenceCalcSchNetForceKernel.h"
+#include "ReferenceCalcPairSplineForceKernel.h"
 // One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
 
 using namespace OpenMM;
@@ -15,7 +20,9 @@ namespace meanforce {
 
 static const vector<string> KERNEL_NAMES = {
     IntegrateGLEStepKernel::Name(),
-    CalcMomentTensorForceKernel::Name(),
+    MomentTensorForce::KernelName(),
+    SchNetForce::KernelName(),
+    PairSplineForce::KernelName(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
@@ -23,8 +30,12 @@ public:
     KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const override {
         if (name == IntegrateGLEStepKernel::Name())
             return new ReferenceIntegrateGLEStepKernel(name, platform);
-        if (name == CalcMomentTensorForceKernel::Name())
+        if (name == MomentTensorForce::KernelName())
             return new ReferenceCalcMomentTensorForceKernel(name, platform);
+        if (name == SchNetForce::KernelName())
+            return new ReferenceCalcSchNetForceKernel(name, platform);
+        if (name == PairSplineForce::KernelName())
+            return new ReferenceCalcPairSplineForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

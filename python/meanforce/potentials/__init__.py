@@ -6,7 +6,7 @@ Importing this module imports torch; ``import meanforce`` alone does not.
 
 from ..modelfile import BeadType
 from .base import NetworkPotential, Potential, Sum, neighbor_pairs
-from .momenttensor import MomentTensor, spherical_harmonics
+from .momenttensor import MomentTensor, products, spherical_harmonics
 from .schnet import SchNet
 from .splines import BSpline, PairSpline
 
@@ -20,5 +20,6 @@ __all__ = [
     "SchNet",
     "Sum",
     "neighbor_pairs",
+    "products",
     "spherical_harmonics",
 ]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A many-body potential of moments of each bead's neighbourhood."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from math import pi, sqrt
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _meanforce
 from ..modelfile import ACTIVATIONS, MAX_L
 from .base import NetworkPotential, double
 from .splines import BSpline
@@ -105,6 +107,58 @@ def neighbor_rows(first: Tensor, second: Tensor, count: int) -> tuple[Tensor, Te
     return pairs.view(count, longest), signs.view(count, longest)
 
 
+def products(
+    max_l: int, channels: int, order: int = 3, odd: bool = False
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """List products of moments that tell more about a neighbourhood than the plain features of MomentTensor.
+
+    They are the scalar products of neighbouring channels for l = 0 .. L; with `order` 3 the true scalars of three
+    moments of one channel, l >= 1; and with `odd` the pseudoscalars of three moments, which change sign in a mirror,
+    with the channels c, c + 1, .. for factors of the same degree. Each adds F features.
+
+    Parameters
+    ----------
+    max_l : int
+        L.
+    channels : int
+        F.
+    order : int
+        Largest number of moments in a true scalar, 2 or 3.
+    odd : bool
+        Whether to list pseudoscalars. A model without them can't tell a molecule from its mirror image.
+
+    Returns
+    -------
+    list
+        Of pairs (degrees, shifts), for MomentTensor.
+
+    Raises
+    ------
+    ValueError
+        If `order` is neither 2 nor 3, or no pseudoscalar exists for so small an L and so few channels.
+    """
+    if order not in (2, 3):
+        raise ValueError(f"order must be 2 or 3, got {order!r}")
+    chosen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    if channels > 1:
+        chosen += [((degree, degree), (0, 1)) for degree in range(max_l + 1)]
+    pseudoscalars: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for degrees in itertools.combinations_with_replacement(range(1, max_l + 1), 3):
+        if degrees[2] > degrees[0] + degrees[1]:
+            continue
+        if sum(degrees) % 2 == 0:
+            if order == 3:
+                chosen.append((degrees, (0, 0, 0)))
+            continue
+        second = int(degrees[1] == degrees[0])
+        shifts = (0, second, second + 1 if degrees[2] == degrees[1] else 0)
+        if max(shifts) < channels:
+            pseudoscalars.append((degrees, shifts))
+    if odd and not pseudoscalars:
+        raise ValueError(f"with max_l = {max_l} and {channels} channels every product is the same in a mirror")
+    return chosen + (pseudoscalars if odd else [])
+
+
 class TypedLinear(torch.nn.Module):
     """A dense layer for each bead type: weight (T, out, in), bias (T, out)."""
 
@@ -123,12 +177,18 @@ class MomentTensor(NetworkPotential):
 
         W_lc(r)   = sum_k C[k][l][c] B_k(r)                            radial filters, B-splines (see BSpline)
         M_ilmc    = sum_{j: r_ij < rc} W_lc(r_ij) a_c(type_j) Y_lm(rhat_ij)         rhat from i to j
-        x_i       = ( M_i00c ; sum_m M_ilmc^2 for l = 0 .. L )         (L + 2) F features
+        x_i       = ( M_i00c ; sum_m M_ilmc^2 for l = 0 .. L ; products )      (L + 2 + number of products) F features
         U         = sum_i NN_{type_i}( (x_i - feature_shift) / feature_scale )
 
     Y_lm are real spherical harmonics with Y_00 = 1 (see spherical_harmonics), l = 0 .. L, c = 1 .. F. The networks have
-    one set of weights for each bead type, biases everywhere, and a linear last layer. The family is that of moment
-    tensor potentials (Shapeev, doi:10.1137/15M1054183) and of the atomic cluster expansion
+    one set of weights for each bead type, biases everywhere, and a linear last layer.
+
+    A product couples two or three moments, also of different degrees and channels, to a number that no rotation
+    changes: sum_m M_lm,c M_lm,c+s, or sum K_m1m2m3 M_l1m1,c M_l2m2,c+s2 M_l3m3,c+s3, channels counted modulo F. K is
+    the Wigner 3j symbol in the basis of the Y, normalised to sum K^2 = 1, its first entry positive. If l1 + l2 + l3 is
+    odd the product changes its sign in a mirror, and the potential can tell a molecule from its mirror image.
+
+    The family is that of moment tensor potentials (Shapeev, doi:10.1137/15M1054183) and of the atomic cluster expansion
     (Drautz, doi:10.1103/PhysRevB.99.014104).
 
     Parameters
@@ -149,6 +209,8 @@ class MomentTensor(NetworkPotential):
         Of the hidden layers: ``"tanh"`` or ``"silu"``.
     temperature_dependent : bool
         Whether the networks have two outputs, so that U(x; T) = A(x) - T B(x) + C(T); see NetworkPotential.
+    products : sequence of pairs (degrees, shifts)
+        ((l, l), (0, s)) or ((l1, l2, l3), (0, s2, s3)); see the function `products` for a good choice.
 
     Attributes
     ----------
@@ -157,12 +219,15 @@ class MomentTensor(NetworkPotential):
     type_weights : Parameter
         a, shape (T, F).
     feature_shift, feature_scale : Tensor
-        Buffers of shape ((L + 2) F,), initially 0 and 1; see set_feature_statistics.
+        Buffers, a number for each feature, initially 0 and 1; see set_feature_statistics.
     """
 
     feature_shift: Tensor
     feature_scale: Tensor
     odd_components: Tensor
+    couplings: Tensor
+    product_degrees: list[list[int]]
+    product_shifts: list[list[int]]
 
     def __init__(
         self,
@@ -174,6 +239,7 @@ class MomentTensor(NetworkPotential):
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
         temperature_dependent: bool = False,
+        products: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
     ) -> None:
         super().__init__(num_types, cutoff, temperature_dependent)
         if int(max_l) != max_l or not 0 <= max_l <= MAX_L:
@@ -187,12 +253,16 @@ class MomentTensor(NetworkPotential):
         self.max_l = int(max_l)
         self.channels = int(channels)
         self.activation = activation
+        self.product_degrees = [[int(degree) for degree in degrees] for degrees, _ in products]
+        self.product_shifts = [[int(shift) for shift in shifts] for _, shifts in products]
+        for degrees, shifts in zip(self.product_degrees, self.product_shifts, strict=True):
+            _meanforce.checkProduct(self.max_l, self.channels, degrees, shifts)
         self.basis = BSpline(self.cutoff, radial_functions)
         self.filters = torch.nn.Parameter(_smooth_filters(self.basis.functions, self.max_l, self.channels))
         self.type_weights = torch.nn.Parameter(torch.ones(self.num_types, self.channels))
         if self.num_types > 1:
             torch.nn.init.normal_(self.type_weights, mean=1.0, std=0.5)
-        widths = [(self.max_l + 2) * self.channels, *(int(width) for width in hidden), self.readouts]
+        widths = [(self.max_l + 2 + len(products)) * self.channels, *(int(width) for width in hidden), self.readouts]
         # The last layer is small: an untrained network adds next to nothing to a prior.
         self.layers = torch.nn.ModuleList(
             TypedLinear(self.num_types, widths[i], widths[i + 1], 1.0 if i + 2 < len(widths) else 1e-2)
@@ -200,11 +270,23 @@ class MomentTensor(NetworkPotential):
         )
         odd_degree = [degree % 2 == 1 for degree in range(self.max_l + 1) for _ in range(2 * degree + 1)]
         self.register_buffer("odd_components", torch.tensor(odd_degree), persistent=False)
+        self.register_buffer("couplings", self._couplings(), persistent=False)
         self.register_buffer("feature_shift", torch.zeros(widths[0]))
         self.register_buffer("feature_scale", torch.ones(widths[0]))
 
+    def _couplings(self) -> Tensor:
+        matrices = [_coupling_matrix(degrees).flatten() for degrees in self.product_degrees if len(degrees) == 3]
+        return torch.cat([torch.zeros(0, dtype=torch.float64), *matrices])
+
+    @torch.jit.unused
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "MomentTensor":
+        """Convert the module as usual, but keep exact couplings: one trained in float32 is exported in float64."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.couplings = self._couplings().to(self.filters.device)
+        return self
+
     def features(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
-        """Return x_i, shape (N, (L + 2) F), before shift and scale. Arguments as for `bead_energies`."""
+        """Return x_i, a row for each bead, before shift and scale. Arguments as for `bead_energies`."""
         displacements = displacements.to(self.filters.dtype)
         distances = displacements.square().sum(1).sqrt()
         harmonics = spherical_harmonics(displacements / distances.unsqueeze(1), self.max_l)
@@ -229,12 +311,33 @@ class MomentTensor(NetworkPotential):
         angular = torch.split(harmonics, [2 * degree + 1 for degree in range(self.max_l + 1)], 2)
         filtered = radial.view(beads, longest, (self.max_l + 1) * self.channels).split(self.channels, 2)
         features: list[Tensor] = []
+        moments: list[Tensor] = []
         for degree in range(self.max_l + 1):
-            moments = torch.bmm(angular[degree].transpose(1, 2), filtered[degree])
+            moment = torch.bmm(angular[degree].transpose(1, 2), filtered[degree])
             if degree == 0:
-                features.append(moments.squeeze(1))
-            features.append(moments.square().sum(1))
-        return torch.cat(features, 1)
+                features.append(moment.squeeze(1))
+            features.append(moment.square().sum(1))
+            moments.append(moment)
+        return torch.cat(features + self._products(moments), 1)
+
+    def _products(self, moments: list[Tensor]) -> list[Tensor]:
+        """Return the products of moments, each of shape (N, F), from one tensor (N, 2 l + 1, F) for each degree l."""
+        values: list[Tensor] = []
+        couplings = self.couplings.to(self.filters.dtype)
+        start = 0
+        for number, degrees in enumerate(self.product_degrees):
+            shifts = self.product_shifts[number]
+            first, second = moments[degrees[0]], _channels_from(moments[degrees[1]], shifts[1])
+            if len(degrees) == 2:
+                values.append((first * second).sum(1))
+            else:
+                third = _channels_from(moments[degrees[2]], shifts[2])
+                rows, columns = third.shape[1], first.shape[1] * second.shape[1]
+                coupling = couplings[start : start + rows * columns].view(rows, columns)
+                pairs = (first.unsqueeze(2) * second.unsqueeze(1)).flatten(1, 2)
+                values.append((torch.matmul(coupling, pairs) * third).sum(1))
+                start += rows * columns
+        return values
 
     def bead_readouts(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
         """Return the networks' outputs, shape (N, readouts); see NetworkPotential.bead_readouts."""
@@ -291,8 +394,24 @@ class MomentTensor(NetworkPotential):
             "radial_functions": self.basis.functions,
             "hidden": hidden[:-1],
             "activation": self.activation,
+            "products": [list(pair) for pair in zip(self.product_degrees, self.product_shifts, strict=True)],
         }
         return [self.describe_readouts(description, tensors, f"layers.{len(self.layers) - 1}")]
+
+
+def _channels_from(moments: Tensor, shift: int) -> Tensor:
+    """Return moments, shape (N, 2 l + 1, F), with channel c + shift in the place of channel c."""
+    return moments if shift == 0 else torch.roll(moments, -shift, 2)
+
+
+def _coupling_matrix(degrees: list[int]) -> Tensor:
+    """Return K of three moments in float64, row m3, column (m1, m2)."""
+    first, second, third = (2 * degree + 1 for degree in degrees)
+    matrix = torch.zeros(third, first, second, dtype=torch.float64)
+    for components, value in _meanforce.coupleMoments(degrees):
+        m1, m2, m3 = (lm - degree**2 for lm, degree in zip(components, degrees, strict=True))
+        matrix[m3, m1, m2] = value
+    return matrix.flatten(1)
 
 
 def _smooth_filters(functions: int, max_l: int, channels: int) -> Tensor:

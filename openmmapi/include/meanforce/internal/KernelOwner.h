@@ -5,7 +5,7 @@
 
 namespace meanforce {
 
-/** A ForceImpl that can show the kernel that serves it, so that tests can prove which platform's code runs. */
+/** A ForceImpl or Integrator that can show the kernel that serves it, so that tests can prove which platform's code runs. */
 class MEANFORCE_EXPORT KernelOwner {
 public:
     virtual ~KernelOwner() = default;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-#include "meanforce/MomentTensorForce.h"
+#include "meanforce/BeadForce.h"
 #include "meanforce/internal/KernelOwner.h"
 #include "openmm/Kernel.h"
 #include "openmm/OpenMMException.h"
@@ -13,29 +13,30 @@
 
 namespace meanforce {
 
-class MEANFORCE_EXPORT MomentTensorForceImpl : public OpenMM::ForceImpl, public KernelOwner {
+/** The implementation of every BeadForce; what differs between families is in the kernel. */
+class MEANFORCE_EXPORT BeadForceImpl : public OpenMM::ForceImpl, public KernelOwner {
 public:
-    explicit MomentTensorForceImpl(const MomentTensorForce& owner);
+    explicit BeadForceImpl(const BeadForce& owner);
     void initialize(OpenMM::ContextImpl& context) override;
     const OpenMM::Force& getOwner() const override {
         return owner;
     }
-    void updateContextState(OpenMM::ContextImpl& context, bool& forcesInvalid) override {
-    }
+    /** Throws if the integrator's temperature is not that of the potential.  Integrators call it at the start of a step. */
+    void updateContextState(OpenMM::ContextImpl& context, bool& forcesInvalid) override;
     double calcForcesAndEnergy(OpenMM::ContextImpl& context, bool includeForces, bool includeEnergy, int groups) override;
-    std::map<std::string, double> getDefaultParameters() override {
-        return {};
-    }
+    std::map<std::string, double> getDefaultParameters() override;
     std::vector<std::string> getKernelNames() override;
     void updateParametersInContext(OpenMM::ContextImpl& context);
+    std::vector<double> getReplicaEnergies(OpenMM::ContextImpl& context);
     const OpenMM::KernelImpl& getKernelImpl() const override;
     /** Throws if a periodic force with this cutoff would meet more than one image of a neighbour. */
-    static void checkBox(const OpenMM::Vec3* boxVectors, double cutoff);
+    static void checkBox(const std::string& className, const OpenMM::Vec3* boxVectors, double cutoff);
     /** The exception for a particle whose position is NaN, infinite or too far away to be computed with. */
-    static OpenMM::OpenMMException positionError(int particle);
+    static OpenMM::OpenMMException positionError(const std::string& className, int particle);
 private:
-    std::vector<std::pair<std::string, std::string> > describeShape() const;
-    const MomentTensorForce& owner;
+    double getTemperature(OpenMM::ContextImpl& context) const;
+    const BeadForce& owner;
+    const std::string temperatureParameter;
     std::vector<std::pair<std::string, std::string> > shape;
     OpenMM::Kernel kernel;
 };

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""What every force on beads must do; a test file of such a force calls these checks with forces of its own."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import openmm
+import pytest
+
+from conftest import TestPlatform
+from meanforce import _meanforce
+from test_momenttensor import (
+    REFERENCE,
+    assert_same,
+    evaluate,
+    make_positions,
+    make_system,
+    new_context,
+    reference,
+    tolerance,
+)
+
+#: Makes a force of beads of given types.
+Maker = Callable[[Any, bool], Any]
+
+
+def check_gradient(make: Maker, types: Any, box: Any) -> None:
+    """Reference: forces are the gradient of the energy, by central differences of fourth order."""
+    count = len(types)
+    positions = make_positions(count, box)
+    context = new_context(REFERENCE, make_system(make(types, box is not None), count, box), positions)
+    forces = evaluate(context)[1]
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        direction = rng.normal(size=positions.shape)
+        h, energies = 1e-5, {}
+        for step in (-2, -1, 1, 2):
+            context.setPositions(positions + step * h * direction)
+            energies[step] = evaluate(context)[0]
+        slope = (8 * (energies[1] - energies[-1]) - energies[2] + energies[-2]) / (12 * h)
+        assert -slope == pytest.approx(np.sum(forces * direction), rel=1e-6)
+
+
+def check_platform(platform: TestPlatform, make: Maker, types: Any, box: Any, limit: float) -> None:
+    """A platform gives Reference's energy and forces, the latter within `limit` of their root mean square."""
+    count = len(types)
+    positions = make_positions(count, box)
+    force = make(types, box is not None)
+    system = make_system(force, count, box)
+    context = new_context(platform, system, positions)
+    found, expected = evaluate(context), reference(system, positions)
+    rms = np.sqrt(np.mean(expected[1] ** 2))
+    assert rms > 10
+    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < limit * rms
+    assert found[0] == pytest.approx(expected[0], rel=1e-6 if platform.name == "CPU" else limit)
+    assert context.getState(energy=True).getPotentialEnergy()._value == found[0]
+    assert force.getReplicaEnergies(context) == pytest.approx(
+        [expected[0]], rel=1e-6 if platform.name == "CPU" else limit
+    )
+
+
+def check_kernel_class(platform: TestPlatform, force: Any, count: int) -> None:
+    """Each platform runs its own kernel, not Reference's."""
+    context = new_context(platform, make_system(force, count), np.zeros((count, 3)))
+    prefix = {"Reference": "Reference", "CPU": "Cpu"}.get(platform.name, "Common")
+    assert f"meanforce::{prefix}Calc{type(force).__name__}Kernel" in _meanforce.kernel_class(context, force)
+
+
+def check_symmetries(platform: TestPlatform, make: Maker) -> None:
+    """Without a box: no net force or torque; moving, turning and renumbering change nothing else."""
+    count = 30
+    positions = make_positions(count, None)
+    context = new_context(platform, make_system(make([0] * count, False), count), positions)
+    energy, forces = evaluate(context)
+    rms = np.sqrt(np.mean(forces**2))
+    # Turned and shifted positions are rounded in single precision, which costs about the stiffness times 1e-7 nm.
+    loose = platform.tolerance(3e-5, 3e-5, tolerance(platform))
+    assert rms > 10
+    assert np.abs(forces.sum(0)).max() < 10 * loose * rms
+    assert np.abs(np.cross(positions, forces).sum(0)).max() < 20 * loose * rms
+    rotation = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+    order = np.random.default_rng(6).permutation(count)
+    for moved, expected in (
+        (positions + np.array([0.5, -0.25, 0.125]), forces),
+        (positions @ rotation.T, forces @ rotation.T),
+        (positions[order], forces[order]),
+    ):
+        context.setPositions(moved)
+        found = evaluate(context)
+        assert found[0] == pytest.approx(energy, rel=loose)
+        assert np.sqrt(np.mean((found[1] - expected) ** 2)) < loose * rms
+
+
+def check_replicas(make: Maker) -> None:
+    """Reference: copies at the same place do not see one another, and each has the energy that it has alone."""
+    count = 20
+    positions = make_positions(count, None)
+    alone = evaluate(new_context(REFERENCE, make_system(make([0] * count, False), count), positions))
+    moved = positions * 0.95
+    other = evaluate(new_context(REFERENCE, make_system(make([0] * count, False), count), moved))
+    force = make([], False)
+    for replica in (0, 1, 2):
+        for _ in range(count):
+            force.addParticle(0, replica)
+    context = new_context(REFERENCE, make_system(force, 3 * count), np.concatenate([positions, moved, positions]))
+    np.testing.assert_allclose(force.getReplicaEnergies(context), [alone[0], other[0], alone[0]], rtol=1e-12)
+    scale = np.abs(alone[1]).max()
+    expected = np.concatenate([alone[1], other[1], alone[1]])
+    np.testing.assert_allclose(evaluate(context)[1], expected, rtol=0, atol=1e-11 * scale)
+
+
+def check_isolated_and_absent(platform: TestPlatform, make: Maker) -> None:
+    """Lonely beads have no energy; particles of type -1 neither act nor feel."""
+    types = [0, -1, 0, -1, 0]
+    positions = np.array([[0, 0, 0], [0.1875, 0, 0], [5, 0, 0], [5.125, 0, 0], [5.25, 0.125, 0]])
+    energy, forces = evaluate(new_context(platform, make_system(make(types, False), 5), positions))
+    assert np.all(forces[[0, 1, 3]] == 0)
+    kept = positions[[2, 4]]
+    pair = reference(make_system(make([0, 0], False), 2), kept)
+    assert energy == pytest.approx(pair[0], rel=tolerance(platform))
+    np.testing.assert_allclose(forces[[2, 4]], pair[1], atol=tolerance(platform) * np.abs(pair[1]).max())
+
+
+def check_coinciding(platform: TestPlatform, make: Maker) -> None:
+    """Two beads at one point get finite forces, the same as on Reference."""
+    system = make_system(make([0] * 3, False), 3)
+    positions = np.array([[0.0, 0, 0], [0, 0, 0], [0.1875, 0, 0]])
+    assert_same(platform, evaluate(new_context(platform, system, positions)), reference(system, positions))
+
+
+def check_crowd(platform: TestPlatform, make: Maker, box: Any) -> None:
+    """Rows grow, and shrink again, without losing a neighbour; NaN is named."""
+    count = 120
+    rng = np.random.default_rng(8)
+    system = make_system(make([0] * count, True), count, box)
+    spread = make_positions(count, box, distance=0.05)
+    context = new_context(platform, system, spread)
+    assert_same(platform, evaluate(context), reference(system, spread))
+    close = rng.uniform(0, 0.375, (count, 3)).astype(np.float32).astype(float)
+    context.setPositions(close)
+    assert_same(platform, evaluate(context), reference(system, close))
+    context.setPositions(spread)
+    assert_same(platform, evaluate(context), reference(system, spread))
+    spread[13, 1] = np.inf
+    context.setPositions(spread)
+    with pytest.raises(openmm.OpenMMException, match="particle 13 is NaN, infinite"):
+        context.getState(forces=True)
+
+
+def check_dynamics(platform: TestPlatform, force: Any, others: list[openmm.Force], side: float, limit: float) -> None:
+    """After dynamics, in which lists are rebuilt and GPUs reorder atoms, forces are still Reference's."""
+    if platform.name == "Reference":
+        pytest.skip("compares with Reference")
+    count, box = force.getNumParticles(), np.diag([side] * 3)
+    force.setForceGroup(1)
+    system = make_system(force, count, box)
+    # On GPUs the use of OpenMM's own neighbour list switches the reordering of atoms on.
+    repulsion = openmm.CustomNonbondedForce("0.1*(0.3/r)^6")
+    repulsion.setNonbondedMethod(repulsion.CutoffPeriodic)
+    repulsion.setCutoffDistance(0.45)
+    repulsion.setUseSwitchingFunction(True)
+    repulsion.setSwitchingDistance(0.35)
+    for _ in range(count):
+        repulsion.addParticle([])
+    for other in (repulsion, *others):
+        system.addForce(other)
+    integrator = openmm.LangevinMiddleIntegrator(300, 5.0, 0.004)
+    integrator.setRandomNumberSeed(4)
+    context = platform.context(system, integrator)
+    context.setPositions(make_positions(count, box, distance=0.15))
+    openmm.LocalEnergyMinimizer.minimize(context, 10, 20)
+    context.setVelocitiesToTemperature(300, 5)
+    integrator.step(400)
+    positions = context.getState(positions=True).getPositions(asNumpy=True)._value
+    assert np.abs(positions - make_positions(count, box, distance=0.15)).max() > 0.1
+    reference_context = new_context(REFERENCE, copy.deepcopy(system), positions)
+    found = []
+    for each in (context, reference_context):
+        # Numbers that are exact in single precision; atoms stay in their present order.
+        each.setPositions((positions - side * np.floor(positions / side)).astype(np.float32).astype(float))
+        found.append(each.getState(forces=True, groups={1}).getForces(asNumpy=True)._value)
+    rms = np.sqrt(np.mean(found[1] ** 2))
+    assert rms > 10
+    assert np.sqrt(np.mean((found[0] - found[1]) ** 2)) < limit * rms
+
+
+def check_repeatable(platform: TestPlatform, make: Maker) -> None:
+    """The same positions give the same bits, also after the list was built elsewhere and in another Context."""
+    count, box = 100, np.diag([1.75, 1.75, 1.75])
+    system = make_system(make([0] * count, True), count, box)
+    positions = make_positions(count, box)
+    context = new_context(platform, system, positions)
+    first = evaluate(context)[1]
+    context.setPositions(positions + 0.01)
+    evaluate(context)
+    context.setPositions(positions)
+    assert np.array_equal(evaluate(context)[1], first)
+    assert np.array_equal(evaluate(new_context(platform, copy.deepcopy(system), positions))[1], first)
+
+
+def evaluate_with_threads(system: openmm.System, positions: np.ndarray, threads: int) -> tuple[float, np.ndarray]:
+    """Return energy and forces on the CPU platform with a given number of threads."""
+    platform = openmm.Platform.getPlatformByName("CPU")
+    context = openmm.Context(copy.deepcopy(system), openmm.VerletIntegrator(0.001), platform, {"Threads": str(threads)})
+    context.setPositions(positions)
+    return evaluate(context)
+
+
+def round_trips(original: Any) -> list[Any]:
+    """Return copies of a force made in four ways, after checking what all forces have."""
+    original.setForceGroup(3)
+    original.setName("water")
+    kind = type(original)
+    copies = [
+        copy.copy(original),
+        copy.deepcopy(original),
+        pickle.loads(pickle.dumps(original)),
+        kind.cast(openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(original))),
+    ]
+    for force in copies:
+        assert isinstance(force, kind)
+        assert force.getForceGroup() == 3
+        assert force.getName() == "water"
+        assert force.getNumTypes() == original.getNumTypes()
+        assert force.getCutoff() == original.getCutoff()
+        assert force.usesPeriodicBoundaryConditions() == original.usesPeriodicBoundaryConditions()
+        for get in (force.getParticleType, force.getParticleReplica):
+            same = getattr(original, get.__name__)
+            assert [get(i) for i in range(force.getNumParticles())] == [same(i) for i in range(force.getNumParticles())]
+        assert openmm.XmlSerializer.serialize(force) == openmm.XmlSerializer.serialize(original)
+    return copies
