@@ -17,6 +17,7 @@ from . import modelfile
 from ._openmm import strip_units
 from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
+from .schnet import SchNetForce
 from .pairspline import PairSplineForce
 
 if TYPE_CHECKING:
@@ -427,8 +428,6 @@ def _moment_tensor_force(component: Component, num_types: int, types: list[int],
 
 def _schnet_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
     """Return a SchNetForce, with the grid of a model that was trained on one and exact filters otherwise."""
-    from . import SchNetForce  # type: ignore[attr-defined,unused-ignore]
-
     sizes, tensors = component.architecture, component.tensors
     force = SchNetForce(num_types, component.cutoff, sizes["features"], sizes["filters"], sizes["blocks"])
     widths = [tensors["radial.betas"]] if sizes["basis"] == "expnormal" else []
