@@ -17,8 +17,8 @@ from . import modelfile
 from ._openmm import strip_units
 from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
-from .schnet import SchNetForce
 from .pairspline import PairSplineForce
+from .schnet import SchNetForce
 
 if TYPE_CHECKING:
     import torch
