@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """No neighbour is ever lost: particles, boxes and the order of atoms are driven against all pairs, in numpy.
 
-The potential is a MomentTensorForce that is a pair potential (L = 0, a linear network), strong up to the cutoff, so that
+The potential is a MomentTensorForce that is a pair potential (L = 0, linear network), strong up to the cutoff, so that
 a neighbour lost anywhere shows. Lists that are not rebuilt when they should be are simulated, and must fail that check.
 """
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
+#include "CpuIntegrateGLEStepKernel.h"
 #include "CpuCalcPairSplineForceKernel.h"
 #include "CpuCalcSchNetForceKernel.h"
-#include "CpuIntegrateGLEStepKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
