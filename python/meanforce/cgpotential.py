@@ -18,6 +18,7 @@ from ._openmm import strip_units
 from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
+from .schnet import SchNetForce
 
 if TYPE_CHECKING:
     import torch
@@ -420,8 +421,6 @@ def _moment_tensor_force(component: Component, num_types: int, types: list[int],
 
 def _schnet_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
     """Return a SchNetForce, with the grid of a model that was trained on one and exact filters otherwise."""
-    from . import SchNetForce  # type: ignore[attr-defined,unused-ignore]
-
     sizes, tensors = component.architecture, component.tensors
     force = SchNetForce(num_types, component.cutoff, sizes["features"], sizes["filters"], sizes["blocks"])
     widths = [tensors["radial.betas"]] if sizes["basis"] == "expnormal" else []
@@ -440,11 +439,19 @@ def _schnet_force(component: Component, num_types: int, types: list[int], period
         force.addLayer(tensors[f"layers.{layer}.weight"], tensors[f"layers.{layer}.bias"])
     force.setTypeEnergies(tensors["type_energies"])
     if sizes["filter_grid"] is not None:
-        force.setFilterGrid(sizes["filter_grid"]["degree"], sizes["filter_grid"]["intervals"])
+        force.setFilterTables(*_trained_grid(force, **sizes["filter_grid"]))
     force.setUsesPeriodicBoundaryConditions(periodic)
     for bead_type in types:
         force.addParticle(bead_type)
     return force
+
+
+def _trained_grid(force: SchNetForce, degree: int, intervals: int) -> tuple[int, int, np.ndarray]:
+    """Return the arguments of setFilterTables: rows of the filters' values, but zeros for those beyond the cutoff."""
+    cutoff = float(strip_units(force.getCutoff(), unit.nanometer))
+    rows = np.arange(3, intervals + degree)
+    values = force.evaluateFilters(cutoff - (rows - 1) * cutoff / intervals)
+    return degree, intervals, np.pad(values, ((0, 0), (3, 0), (0, 0)))
 
 
 def _set_readouts(force: Any, component: Component) -> None:
