@@ -69,9 +69,14 @@ int GLEIntegrator::addKernel(const vector<double>& drift, int kernelDimension) {
     const double dissipation = smallestDissipation(drift);
     // A little more than the 1e-10 of meanforce.MemoryKernel, whose eigenvalues are rounded in another way: what that accepts
     // is accepted here.
-    if (!(dissipation >= -1.01e-10*largest))
+    if (!(dissipation >= -1.01e-10*largest)) {
+        const SpectrumPoint spectrum = smallestSpectrum(drift, kernelDimension);
+        const string reason = spectrum.friction < 0
+            ? text("the friction is ", spectrum.friction, "/ps at the angular frequency ", spectrum.frequency, " rad/ps, so no bath has this kernel")
+            : text("the friction is negative at no frequency, so meanforce.MemoryKernel.from_drift finds another matrix for the same kernel");
         throw OpenMMException(text("GLEIntegrator: the kernel is not passive: the symmetric part (A+A^T)/2 of its drift matrix has the negative eigenvalue ",
-            dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1"));
+            dissipation, "/ps, so no random force satisfies the fluctuation-dissipation relation with C = kT 1; ", reason));
+    }
     kernels.push_back(drift);
     kernelDimensions.push_back(kernelDimension);
     return kernels.size()-1;
@@ -137,14 +142,19 @@ void GLEIntegrator::checkSystem(const System& system) const {
     if (!particleKernels.empty() && particleKernels.rbegin()->first >= system.getNumParticles())
         throw OpenMMException(text("GLEIntegrator: a kernel was set for particle ", particleKernels.rbegin()->first, ", but the System has ",
             system.getNumParticles(), " particles"));
+}
+
+bool GLEIntegrator::needsRefill(const System& system) const {
     for (int i = 0; i < system.getNumConstraints(); i++) {
         int particle1, particle2;
         double distance;
         system.getConstraintParameters(i, particle1, particle2, distance);
-        if (countAuxiliaries(system, particle1) > 0 || countAuxiliaries(system, particle2) > 0)
-            throw OpenMMException(text("GLEIntegrator: the constraint between particles ", particle1, " and ", particle2,
-                " involves a particle with memory.  Give both particles a kernel without auxiliary variables, or no constraint"));
+        const int kernel1 = getParticleKernel(particle1), kernel2 = getParticleKernel(particle2);
+        // With one friction for all, the bath and the projection on the constraints commute.
+        if (kernel1 != kernel2 || (kernel1 >= 0 && getKernel(kernel1).size() > 1))
+            return true;
     }
+    return false;
 }
 
 void GLEIntegrator::initialize(ContextImpl& contextRef) {
@@ -205,13 +215,17 @@ double GLEIntegrator::computeKineticEnergy() {
 
 void GLEIntegrator::step(int steps) {
     requireContext();
+    if (steps < 1)
+        return;
     adoptTemperature();
+    IntegrateGLEStepKernel& stepKernel = kernel.getAs<IntegrateGLEStepKernel>();
     for (int i = 0; i < steps; i++) {
         context->updateContextState();
-        kernel.getAs<IntegrateGLEStepKernel>().checkPositions(*context);
+        stepKernel.checkBeforeStep(*context);
         context->calcForcesAndEnergy(true, false, getIntegrationForceGroups());
-        kernel.getAs<IntegrateGLEStepKernel>().execute(*context, *this, noiseSeed, noiseStep++);
+        stepKernel.execute(*context, *this, noiseSeed, noiseStep++);
     }
+    stepKernel.checkAfterSteps(*context);
 }
 
 void GLEIntegrator::adoptTemperature() {
@@ -337,7 +351,10 @@ void GLEIntegrator::deserializeParameters(const SerializationNode& node) {
         throw OpenMMException("GLEIntegrator: the State has the parameters of another integrator");
     if (node.getIntProperty("version") != 1)
         throw OpenMMException("GLEIntegrator: unsupported version number in the State");
-    restore((uint32_t) node.getLongProperty("noiseSeed"), node.getLongProperty("noiseStep"), node.getDoubleProperty("temperature"),
+    const auto seed = (uint32_t) node.getLongProperty("noiseSeed");
+    // Copies of one State that take turns in this Context must not share their random forces.
+    const auto step = max<int64_t>(node.getLongProperty("noiseStep"), seed == noiseSeed ? noiseStep : 0);
+    restore(seed, step, node.getDoubleProperty("temperature"),
         node.getDoubleProperty("bathHeat"), decodeDoubles(node.getStringProperty("auxiliaryVariables")));
 }
 

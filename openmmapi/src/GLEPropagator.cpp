@@ -2,6 +2,7 @@
 #include "meanforce/internal/GLEPropagator.h"
 #include <algorithm>
 #include <cmath>
+#include <complex>
 
 using namespace std;
 
@@ -149,6 +150,83 @@ double smallestDissipation(const vector<double>& drift) {
             symmetric[i*n+j] = 0.5*(drift[i*n+j]+drift[j*n+i]);
     const vector<double> eigenvalues = symmetricEigenvalues(symmetric, n, v);
     return *min_element(eigenvalues.begin(), eigenvalues.end());
+}
+
+/** X of (i omega + A) X = B for d columns, by elimination with pivots; both matrices are destroyed.  False if singular. */
+static bool solve(vector<complex<double> >& a, vector<complex<double> >& b, int n, int d) {
+    for (int k = 0; k < n; k++) {
+        int pivot = k;
+        for (int i = k+1; i < n; i++)
+            if (abs(a[i*n+k]) > abs(a[pivot*n+k]))
+                pivot = i;
+        if (abs(a[pivot*n+k]) == 0)
+            return false;
+        swap_ranges(a.begin()+k*n, a.begin()+(k+1)*n, a.begin()+pivot*n);
+        swap_ranges(b.begin()+k*d, b.begin()+(k+1)*d, b.begin()+pivot*d);
+        for (int i = 0; i < n; i++) {
+            if (i == k)
+                continue;
+            const complex<double> factor = a[i*n+k]/a[k*n+k];
+            for (int j = k; j < n; j++)
+                a[i*n+j] -= factor*a[k*n+j];
+            for (int j = 0; j < d; j++)
+                b[i*d+j] -= factor*b[k*d+j];
+        }
+    }
+    for (int k = 0; k < n; k++)
+        for (int j = 0; j < d; j++)
+            b[k*d+j] /= a[k*n+k];
+    return true;
+}
+
+static double frictionAt(const vector<double>& drift, int d, double frequency) {
+    const int dimension = matrixDimension(drift.size()), n = dimension-d;
+    vector<complex<double> > a(n*n), x(n*d), k(d*d);
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j < n; j++)
+            a[i*n+j] = complex<double>(drift[(d+i)*dimension+d+j], i == j ? frequency : 0);
+        for (int j = 0; j < d; j++)
+            x[i*d+j] = drift[(d+i)*dimension+j];
+    }
+    if (!solve(a, x, n, d))
+        return 0;
+    for (int i = 0; i < d; i++)
+        for (int j = 0; j < d; j++) {
+            k[i*d+j] = drift[i*dimension+j];
+            for (int l = 0; l < n; l++)
+                k[i*d+j] -= drift[i*dimension+d+l]*x[l*d+j];
+        }
+    // The eigenvalues of a Hermitian matrix H are those of [[Re H, -Im H], [Im H, Re H]].
+    Matrix hermitian(4*d*d), v;
+    for (int i = 0; i < d; i++)
+        for (int j = 0; j < d; j++) {
+            const complex<double> h = 0.5*(k[i*d+j]+conj(k[j*d+i]));
+            hermitian[i*2*d+j] = hermitian[(d+i)*2*d+d+j] = h.real();
+            hermitian[(d+i)*2*d+j] = h.imag();
+            hermitian[i*2*d+d+j] = -h.imag();
+        }
+    const vector<double> eigenvalues = symmetricEigenvalues(hermitian, 2*d, v);
+    return *min_element(eigenvalues.begin(), eigenvalues.end());
+}
+
+SpectrumPoint smallestSpectrum(const vector<double>& drift, int kernelDimension) {
+    SpectrumPoint smallest = {0, frictionAt(drift, kernelDimension, 0)};
+    const auto probe = [&](double frequency) {
+        const double friction = frictionAt(drift, kernelDimension, frequency);
+        if (friction < smallest.friction)
+            smallest = {frequency, friction};
+    };
+    const double scale = largestElement(drift);
+    const int pointsPerDecade = 50;
+    for (int i = -5*pointsPerDecade; i <= 2*pointsPerDecade; i++)
+        probe(scale*pow(10.0, i/(double) pointsPerDecade));
+    // Ever closer to the best so far.
+    for (double factor = pow(10.0, 0.5/pointsPerDecade); factor > 1+1e-6; factor = sqrt(factor)) {
+        const double centre = smallest.frequency;
+        probe(centre*factor);
+        probe(centre/factor);
+    }
+    return smallest;
 }
 
 }

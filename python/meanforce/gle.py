@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,15 @@ def _drift_matrix(kernel: Any) -> tuple[NDArray[np.float64], int]:
     return drift, int(getattr(kernel, "dimension", 1))
 
 
+def _friction(drift: NDArray[np.float64], d: int) -> float:
+    """Return the integral of k(t), of a matrix kernel the largest in any direction, in 1/ps; 0 if it is infinite."""
+    try:
+        friction = drift[:d, :d] - drift[:d, d:] @ np.linalg.solve(drift[d:, d:], drift[d:, :d])
+    except np.linalg.LinAlgError:
+        return 0.0
+    return float(np.linalg.eigvalsh((friction + friction.T) / 2)[-1])
+
+
 class GLEIntegrator(openmm.Integrator):
     r"""Simulates a System with the generalized Langevin equation.
 
@@ -49,9 +59,15 @@ class GLEIntegrator(openmm.Integrator):
     positions. Without memory, ``A = [[gamma]]``, this is OpenMM's LangevinMiddleIntegrator.
 
     Random numbers are a function of (seed, steps taken, particle, component) only: all platforms use the same ones.
-    Checkpoints and States with integrator parameters continue a trajectory exactly.
+    Checkpoints and States with integrator parameters continue a trajectory exactly; but in a Context that has already
+    taken more steps with the same seed, a State continues with fresh noise, so that the replicas of OpenMM's
+    ReplicaExchangeSampler, which take turns in one Context, do not share their random forces.
 
-    Constraints are allowed only between particles whose kernels have no memory. Kernels, their particles, the seed and
+    Constraints may act on particles with memory: the velocities that they forbid are then drawn anew from equilibrium
+    before the bath acts, and removed after it, which keeps the canonical distribution. Particles of mass zero and
+    virtual sites have no bath.
+
+    Kernels, their particles, the seed and
     the auxiliary initialization are read when a Context is created; step size and temperature may change at any time.
 
     Parameters
@@ -70,6 +86,11 @@ class GLEIntegrator(openmm.Integrator):
     ValueError
         If `A` is not square, not finite, too large or not passive; if the temperature is negative; or if the step size
         is not positive.
+
+    Warns
+    -----
+    UserWarning
+        Once, if the friction of a kernel times the step size exceeds 1.
 
     References
     ----------
@@ -92,8 +113,9 @@ class GLEIntegrator(openmm.Integrator):
             '<Kernels/><ParticleKernels particles="" kernels=""/></Integrator>',
         )
         self.setTemperature(temperature)
-        self.setStepSize(stepSize)
         _meanforce.GLEIntegrator_addKernel(self, drift, dimension)
+        _meanforce.GLEIntegrator_setStepSize(self, float(strip_units(stepSize, unit.picosecond)))
+        self._warn_of_large_friction()
 
     @classmethod
     def isinstance(cls, integrator: openmm.Integrator) -> bool:
@@ -129,10 +151,29 @@ class GLEIntegrator(openmm.Integrator):
     def setStepSize(self, size: Any) -> None:
         """Set the step size, in ps."""
         _meanforce.GLEIntegrator_setStepSize(self, float(strip_units(size, unit.picosecond)))
+        self._warn_of_large_friction()
 
     def addKernel(self, kernel: Any) -> int:
         """Add a memory kernel (an object with an attribute `drift`, or the drift matrix in 1/ps); return its index."""
-        return int(_meanforce.GLEIntegrator_addKernel(self, *_drift_matrix(kernel)))
+        index = int(_meanforce.GLEIntegrator_addKernel(self, *_drift_matrix(kernel)))
+        self._warn_of_large_friction()
+        return index
+
+    def _warn_of_large_friction(self) -> None:
+        if getattr(self, "_has_warned", False):
+            return
+        step = self.getStepSize()._value
+        for index in range(self.getNumKernels()):
+            friction = _friction(self.getKernel(index)._value, self.getKernelDimension(index))
+            if friction * step > 1:
+                self._has_warned = True
+                warnings.warn(
+                    f"the friction of kernel {index} times the step size is {friction * step:.3g}, above 1. Sampling "
+                    "is right, but where memory is shorter than a step, the dynamics no longer depends on the "
+                    "friction: then use kernel.brownian(temperature, stepSize)",
+                    stacklevel=3,
+                )
+                return
 
     def getNumKernels(self) -> int:
         """Return the number of memory kernels."""

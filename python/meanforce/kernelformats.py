@@ -2,8 +2,7 @@
 """Memory kernels in the files of other programs: LAMMPS `fix gld` and `fix gle`, GLE4MD. Units are converted here only.
 
 The conventions were checked by running LAMMPS (22 Jul 2025) with what these functions write, at zero temperature, in
-units real, metal and lj: the velocity of one particle decays as `MemoryKernel.vacf` says
-(tests/validation/test_gle.py).
+units real and metal: the velocity of one particle decays as `MemoryKernel.vacf` says (tests/validation/test_gle.py).
 """
 
 from __future__ import annotations
@@ -40,6 +39,11 @@ def lammps_time(units: str) -> float:
     if units not in LAMMPS_TIME:
         raise ValueError(f"`units` must be one of {', '.join(LAMMPS_TIME)}, got '{units}'")
     return LAMMPS_TIME[units]
+
+
+def lammps_rate(units: str) -> str:
+    """Return the name of the unit of A in a LAMMPS unit style."""
+    return {1.0: "ps^-1", 1e-3: "fs^-1"}[lammps_time(units)]
 
 
 def prony_terms(drift: Array) -> tuple[Array, Array]:

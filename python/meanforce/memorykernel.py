@@ -729,8 +729,7 @@ class MemoryKernel:
         covariance : path, optional
             C, if the command has `noneq`. It must be that of canonical sampling.
         """
-        name = {"metal": "ps^-1", "real": "fs^-1"}[units] if kernelformats.lammps_time(units) else ""
-        return cls.from_gle4md(path, covariance, name)
+        return cls.from_gle4md(path, covariance, kernelformats.lammps_rate(units))
 
     def to_gle4md(self, path: str | os.PathLike[str]) -> None:
         """Write the drift matrix as GLE4MD does, in 1/ps; its header says so."""

@@ -126,13 +126,13 @@ struct MixedSystem {
         system.addForce(bonds);
     }
     /** On GPUs, one 3 x 3 kernel changes the way in which all kernels are stored. */
-    unique_ptr<GLEIntegrator> makeIntegrator(double temperature, bool withMatrixKernel = false) const {
+    unique_ptr<GLEIntegrator> makeIntegrator(double temperature, bool withMatrixKernel = false, bool withConstrainedMemory = false) const {
         auto integrator = make_unique<GLEIntegrator>(temperature, 0.002);
         integrator->addKernel(exponentialKernel(1.0, {5.0, 8.0, 3.0}, {4.0, 20.0, 0.5}));
         const int langevin = integrator->addKernel({5.0});
         const int oneMode = integrator->addKernel(exponentialKernel(0.0, {9.0}, {7.0}));
         for (int i = 0; i < 40; i++)
-            if (i >= 28 && i < 34)
+            if (i >= 28 && i < 34 && !withConstrainedMemory)
                 integrator->setParticleKernel(i, langevin);
             else if (i%4 == 1)
                 integrator->setParticleKernel(i, oneMode);
@@ -252,9 +252,11 @@ void testNoMemoryIsLangevinMiddle(const TestPlatform& test) {
 }
 
 /** The same noise and the same physics as the specification, for every kind of bath at once. */
-void testAgreesWithReference(const TestPlatform& test, bool withMatrixKernel) {
+void testAgreesWithReference(const TestPlatform& test, bool withMatrixKernel, bool withConstrainedMemory) {
     MixedSystem mixed;
-    auto integrator1 = mixed.makeIntegrator(300.0, withMatrixKernel), integrator2 = mixed.makeIntegrator(300.0, withMatrixKernel);
+    auto integrator1 = mixed.makeIntegrator(300.0, withMatrixKernel, withConstrainedMemory);
+    auto integrator2 = mixed.makeIntegrator(300.0, withMatrixKernel, withConstrainedMemory);
+    ASSERT_EQUAL(withConstrainedMemory, integrator1->needsRefill(mixed.system));
     Context context1(mixed.system, *integrator1, *findPlatform("Reference")), context2(mixed.system, *integrator2, test.platform, test.properties);
     for (Context* context : {&context1, &context2}) {
         context->setPositions(mixed.positions);
@@ -271,7 +273,7 @@ void testAgreesWithReference(const TestPlatform& test, bool withMatrixKernel) {
         ASSERT_EQUAL_TOL(s1[i], s2[i], 100*tolerance);
     ASSERT_EQUAL_TOL(integrator1->getBathHeat(), integrator2->getBathHeat(), 100*tolerance);
     // Particles without memory have no auxiliary variables, and the massless one has not moved.
-    for (int particle : {2, 7, 30, 40})
+    for (int particle : {2, 7, withConstrainedMemory ? 6 : 28, 40})
         for (int k = 0; k < 9; k++)
             ASSERT_EQUAL(0.0, s2[9*particle+k]);
     // The fifth and sixth of four variables of a 3 x 3 kernel.
@@ -700,12 +702,18 @@ void testErrors(const TestPlatform& test) {
     assertThrows([&] { integrator.setParticleKernel(-1, 0); }, "-1");
     integrator.setParticleKernel(4, 1);
     assertThrows([&] { Context(*system, integrator, test.platform, test.properties); }, "particle 4");
-    // A constraint needs particles without memory.
+    // Where a constraint meets memory, or two kinds of bath, a step is another one.
     system = makeOscillators(5, 1.0, 0.0);
-    system->addConstraint(3, 4, 1.0);
-    assertThrows([&] { Context(*system, integrator, test.platform, test.properties); }, "particles 3 and 4");
-    integrator.setParticleKernel(4, 0);
-    Context(*system, integrator, test.platform, test.properties);
+    ASSERT(!integrator.needsRefill(*system));
+    system->addConstraint(2, 3, 1.0);
+    ASSERT(!integrator.needsRefill(*system));
+    integrator.setParticleKernel(3, -1);
+    ASSERT(integrator.needsRefill(*system));
+    integrator.setParticleKernel(2, -1);
+    ASSERT(!integrator.needsRefill(*system));
+    integrator.setParticleKernel(2, 1);
+    integrator.setParticleKernel(3, 1);
+    ASSERT(integrator.needsRefill(*system));
 }
 
 void testSerialization() {
@@ -750,8 +758,10 @@ void runTests(const TestPlatform& test) {
         testHarmonicMoments(test, {0.3/STEP}, 3000);
     }
     else {
-        testAgreesWithReference(test, false);
-        testAgreesWithReference(test, true);
+        testAgreesWithReference(test, false, false);
+        testAgreesWithReference(test, true, false);
+        testAgreesWithReference(test, false, true);
+        testAgreesWithReference(test, true, true);
         testReordering(test);
     }
     testNoMemoryIsLangevinMiddle(test);

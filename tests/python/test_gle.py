@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 import types
 from pathlib import Path
 
@@ -205,6 +206,29 @@ def test_diagonal_matrix_kernel_is_three_scalar_kernels(platform: TestPlatform) 
     np.testing.assert_allclose(run(types.SimpleNamespace(drift=drift, dimension=3)), scalar, rtol=0, atol=tolerance)
     mixed = drift + 5 * (np.eye(3 + 3 * n, k=1) - np.eye(3 + 3 * n, k=-1))
     assert np.abs(run(types.SimpleNamespace(drift=mixed, dimension=3)) - scalar).max() > 0.01
+
+
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_largest_kernel(platform: TestPlatform, dimension: int) -> None:
+    """32 auxiliary variables, with noise, against Reference."""
+    size = dimension + 32
+    rng = np.random.default_rng(3)
+    skew, root = rng.normal(size=(2, size, size))
+    kernel = types.SimpleNamespace(drift=skew - skew.T + root @ root.T / size, dimension=dimension)
+
+    def run(device: TestPlatform, seed: int) -> np.ndarray:
+        integrator = meanforce.GLEIntegrator(300, kernel, 0.01)
+        integrator.setRandomNumberSeed(seed)
+        context = device.context(oscillators(9, 7.0, 500.0), integrator)
+        context.setPositions(np.zeros((9, 3)))
+        integrator.step(20)
+        x = context.getState(positions=True).getPositions(asNumpy=True)._value
+        return np.concatenate([x.ravel(), integrator.getAuxiliaryVariables()._value.ravel()])
+
+    expected = run(TestPlatform("Reference"), 1)
+    assert len(expected) == 27 + 27 * (32 if dimension == 1 else 11)
+    np.testing.assert_allclose(run(platform, 1), expected, rtol=0, atol=platform.tolerance(1e-4, 1e-4, 1e-9))
+    assert np.abs(run(platform, 2) - expected).max() > 0.1
 
 
 def run_from_state(platform: TestPlatform, xml: str) -> np.ndarray:
@@ -467,6 +491,8 @@ def test_auxiliary_variables_are_those_of_the_context(platform: TestPlatform) ->
         ((300, np.zeros((34, 34)), 0.002), "34 x 34"),
         ((300, [[0, 1], [1, np.inf]], 0.002), "row 1, column 1"),
         ((300, -DRIFT, 0.002), "negative eigenvalue -12/ps"),
+        ((300, types.SimpleNamespace(drift=DRIFT, dimension=2), 0.002), "1 or 3, got 2"),
+        ((300, types.SimpleNamespace(drift=[[1.0]], dimension=3), 0.002), "at least 3 x 3"),
     ],
 )
 def test_bad_arguments(arguments: tuple, message: str) -> None:
@@ -474,6 +500,7 @@ def test_bad_arguments(arguments: tuple, message: str) -> None:
         meanforce.GLEIntegrator(*arguments)
 
 
+@pytest.mark.filterwarnings("ignore:.*kernel.brownian")
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("modes", [1, 6, 32])
 def test_one_definition_of_passivity(scale: float, modes: int) -> None:
@@ -503,17 +530,55 @@ def test_one_definition_of_passivity(scale: float, modes: int) -> None:
             refuse(drift(-1.02e-10))
 
 
+def test_kernel_that_is_not_passive_names_the_frequency() -> None:
+    """A narrow negative band of the spectrum, against numpy's scan; a matrix in the wrong basis says so."""
+    rate, frequency, weight = 1.0, 40.0, -5.0
+    drift = np.zeros((4, 4))
+    drift[0, 0] = 2.0
+    drift[0, 1], drift[1, 0] = -weight, 1.0
+    drift[1:3, 1:3] = [[rate, -frequency], [frequency, rate]]
+    drift[3, 3] = 1.0
+    omega = np.linspace(38, 42, 4001)
+    spectrum = [
+        (drift[0, 0] - drift[0, 1:] @ np.linalg.solve(drift[1:, 1:] + 1j * w * np.eye(3), drift[1:, 0])).real
+        for w in omega
+    ]
+    with pytest.raises(ValueError, match="angular frequency") as error:
+        meanforce.GLEIntegrator(300, drift, 0.002)
+    found = re.search(r"friction is (\S+)/ps at the angular frequency (\S+) rad/ps", str(error.value))
+    assert found
+    assert float(found[1]) == pytest.approx(min(spectrum), rel=1e-3)
+    assert float(found[2]) == pytest.approx(omega[np.argmin(spectrum)], rel=1e-3)
+    # One exponential memory with its auxiliary variable in another unit: passive, but not with C = kT 1.
+    with pytest.raises(ValueError, match="negative at no frequency"):
+        meanforce.GLEIntegrator(300, [[0, -9], [0.1, 2]], 0.002)
+    matrix = np.diag([2.0, -3.0, 1.0])
+    with pytest.raises(ValueError, match="-3/ps at the angular frequency 0 rad/ps"):
+        meanforce.GLEIntegrator(300, types.SimpleNamespace(drift=matrix, dimension=3), 0.002)
+
+
+def test_large_friction_warns_once() -> None:
+    with pytest.warns(UserWarning, match=r"kernel 0 times the step size is 1.2.*kernel\.brownian") as caught:
+        integrator = meanforce.GLEIntegrator(300, [[600.0]], 0.002)
+    assert len(caught) == 1
+    integrator.setStepSize(0.004)
+    integrator.addKernel([[900.0]])
+    assert caught[0].filename == __file__
+    integrator = meanforce.GLEIntegrator(300, [[400.0]], 0.002)
+    with pytest.warns(UserWarning, match="is 1.6"):
+        integrator.setStepSize(0.004)
+    # Friction of a memory is its integral: 60^2/2 = 1800/ps; without decay there is none to compare with.
+    with pytest.warns(UserWarning, match="is 1.8"):
+        meanforce.GLEIntegrator(300, [[0, -60], [60, 2]], 0.001)
+    meanforce.GLEIntegrator(300, [[0, -60], [60, 0]], 0.001)
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    with pytest.warns(UserWarning, match="kernel 1 times the step size is 2,"):
+        integrator.addKernel(types.SimpleNamespace(drift=np.diag([1.0, 1000.0, 1.0]), dimension=3))
+
+
 def test_bad_units() -> None:
     with pytest.raises(TypeError, match="not compatible"):
         meanforce.GLEIntegrator(300 * unit.nanometer, DRIFT, 0.002)
-
-
-def test_constraint_of_particle_with_memory() -> None:
-    system = oscillators(3, 7.0, 500.0)
-    system.addConstraint(1, 2, 0.1)
-    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
-    with pytest.raises(openmm.OpenMMException, match="particles 1 and 2"):
-        TestPlatform("Reference").context(system, integrator)
 
 
 @pytest.mark.parametrize("name", ["Reference", "CPU"])
@@ -543,6 +608,23 @@ def test_bad_position_is_named(name: str, bad: float) -> None:
     assert integrator.getBathHeat() == heat
     context.setPositions(positions)
     integrator.step(1)
+
+
+def test_bad_position_is_named_on_every_platform(platform: TestPlatform) -> None:
+    """On GPUs it is found by the kernel, and told after the last of the steps that were asked for."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    context = platform.context(oscillators(10, 7.0, 500.0), integrator)
+    positions = np.zeros((10, 3))
+    context.setPositions(positions)
+    integrator.step(2)
+    positions[6, 1] = np.nan
+    context.setPositions(positions)
+    with pytest.raises(openmm.OpenMMException, match="GLEIntegrator: the position of particle 6 is NaN or infinite"):
+        integrator.step(1)
+    context.setPositions(np.zeros((10, 3)))
+    context.setVelocities(np.zeros((10, 3)))
+    integrator.setAuxiliaryVariables(np.zeros((10, 3, 4)))
+    integrator.step(2)
 
 
 def test_truncated_checkpoint() -> None:

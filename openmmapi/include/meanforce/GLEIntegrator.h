@@ -48,10 +48,21 @@ namespace meanforce {
  * Random numbers are a pure function of (seed, number of steps taken, particle, component): all platforms use the same
  * ones, and neither the number of threads nor the order of atoms on a GPU changes them.  Checkpoints, and States with
  * integrator parameters, hold all there is to continue a trajectory exactly: the auxiliary variables, the
- * temperature they belong to, the number of steps taken, the seed, and the heat of the bath.
+ * temperature they belong to, the number of steps taken, the seed, and the heat of the bath.  One thing sets States apart:
+ * in a Context that has already taken more steps with the same seed, a State continues with fresh noise, where a checkpoint
+ * would repeat it.  The replicas of OpenMM's ReplicaExchangeSampler, which take turns in one Context, would otherwise all
+ * feel the same random forces.
  *
- * Constraints are allowed only between particles whose kernels have no auxiliary variables: constraint impulses
- * would be missing from the memory, and bias the temperature.  Particles of mass zero and virtual sites have no bath.
+ * Constraints between particles that share one friction without memory are treated as by LangevinMiddleIntegrator.  As soon
+ * as a constraint acts on a particle with memory, or joins particles with different kernels, each half drift ends on the
+ * constraints, and the velocities that they forbid are drawn anew from equilibrium before the bath acts and removed after it:
+ *
+ *     v += h F/m;  P;   x += (h/2) v on the constraints;   v += (1-P) w;  (u, s) <- T (u, s) + sqrt(kT) S xi;  P;
+ *     x += (h/2) v on the constraints,      P = projection on the constraints, <w^2> = kT/m.
+ *
+ * Then the memory sees what it would see without constraints, and the canonical distribution is kept; without the fresh w, or
+ * with one correction for the whole step, the temperature is off in proportion to h.  Particles of mass zero and virtual
+ * sites have no bath.
  *
  * Kernels, their assignment to particles, the random seed and the initialization of auxiliary variables are read when a
  * Context is created (or reinitialized).  The step size and the temperature may be changed at any time.
@@ -122,6 +133,8 @@ public:
      * a kernel of dimension 3.
      */
     int getNumModes() const;
+    /** Whether a constraint of the System needs the steps with fresh velocities along constraints that are described above. */
+    bool needsRefill(const OpenMM::System& system) const;
     /** Get the random number seed set by setRandomNumberSeed(). */
     int getRandomNumberSeed() const {
         return randomNumberSeed;

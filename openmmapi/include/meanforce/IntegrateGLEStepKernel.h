@@ -2,6 +2,7 @@
 #pragma once
 #include "meanforce/GLEIntegrator.h"
 #include "openmm/KernelImpl.h"
+#include "openmm/OpenMMException.h"
 #include "openmm/Platform.h"
 #include "openmm/System.h"
 #include "openmm/internal/ContextImpl.h"
@@ -25,10 +26,12 @@ public:
     /** Prepare for integrating the System.  The integrator has already checked that the two fit together. */
     virtual void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) = 0;
     /**
-     * Invoked before the forces of a step are computed.  Throws if the position of a particle is not finite, on platforms where
-     * the positions are at hand; on the others OpenMM looks for NaN from time to time.
+     * Throws if the position of a particle is not finite.  A platform does so before the forces of a step are computed, or, where
+     * a look at the positions takes time, after the last of several steps.
      */
-    virtual void checkPositions(OpenMM::ContextImpl& context) const {
+    virtual void checkBeforeStep(OpenMM::ContextImpl& context) const {
+    }
+    virtual void checkAfterSteps(OpenMM::ContextImpl& context) {
     }
     /**
      * Take one step, given forces at the current positions.
@@ -43,6 +46,10 @@ public:
     virtual void setAuxiliaryVariables(OpenMM::ContextImpl& context, const std::vector<double>& s) = 0;
     /** The energy that went from the particles to the bath since initialize(), in kJ/mol. */
     virtual double getBathHeat(OpenMM::ContextImpl& context) const = 0;
+protected:
+    [[noreturn]] static void throwBadPosition(int particle) {
+        throw OpenMM::OpenMMException("GLEIntegrator: the position of particle "+std::to_string(particle)+" is NaN or infinite");
+    }
 };
 
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One step of the generalized Langevin equation.  Symbols as in docs/theory/gle.md:
 //     u = sqrt(m) v, auxiliary variables s, y = (u, s); decay = T-1, noise = sqrt(kT) S, xi = independent normal deviates.
-// Defined by the host: BLOCK_SIZE, MAX_MODES, NUM_MODES(bath), NOISE_STREAM.
+// Defined by the host: BLOCK_SIZE, LARGEST_POSITION, MAX_MODES, NUM_MODES(bath), NOISE_STREAM, REFILL, REFILL_STREAM.
 
 /**
  * Philox4x32-10: 128 random bits as a function of a counter and a key.  See internal/Philox.h.
@@ -39,13 +39,13 @@ DEVICE real boxMullerRadius(unsigned int word) {
  * One normal deviate for each of the directions x, y and z.  They end at 6.8 standard deviations; in single and mixed
  * precision they are floats, good to 1e-6.
  */
-DEVICE real3 normalDeviates(unsigned int seed, unsigned int stepLow, unsigned int stepHigh, int particle, int component) {
+DEVICE real3 normalDeviates(unsigned int stream, unsigned int seed, unsigned int stepLow, unsigned int stepHigh, int particle, int component) {
     uint4 counter;
     counter.x = stepLow;
     counter.y = stepHigh;
     counter.z = particle;
     counter.w = component;
-    uint4 bits = philox(counter, seed, NOISE_STREAM);
+    uint4 bits = philox(counter, seed, stream);
     const real unit = 4.656612873077393e-10f; // 2^-31: angles are in units of pi
     real radius1 = boxMullerRadius(bits.x);
     real radius2 = boxMullerRadius(bits.z);
@@ -100,10 +100,11 @@ DEVICE real3 randomImpulse(GLOBAL const real* RESTRICT noiseRow, const real3* xi
 }
 
 /**
- * v += h F/m
+ * v += h F/m.  Notes a particle that is at NaN or infinity while there is still a position to blame: its index plus one.
  */
 KERNEL void kick(int numAtoms, int paddedNumAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL const mm_long* RESTRICT force,
-        GLOBAL const mixed2* RESTRICT stepSize) {
+        GLOBAL const mixed2* RESTRICT stepSize, GLOBAL const real4* RESTRICT posq, GLOBAL const int* RESTRICT atomIndex,
+        GLOBAL int* RESTRICT badParticle) {
     mixed scale = stepSize[0].y/(mixed) 0x100000000;
     for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
         mixed4 v = velm[index];
@@ -112,12 +113,16 @@ KERNEL void kick(int numAtoms, int paddedNumAtoms, GLOBAL mixed4* RESTRICT velm,
             v.y += scale*v.w*force[index+paddedNumAtoms];
             v.z += scale*v.w*force[index+paddedNumAtoms*2];
             velm[index] = v;
+            real4 pos = posq[index];
+            if (!(fabs(pos.x)+fabs(pos.y)+fabs(pos.z) < LARGEST_POSITION) && badParticle[0] == 0)
+                badParticle[0] = atomIndex[index]+1;
         }
     }
 }
 
 /**
- * delta = (h/2) v;   (u, s) <- T (u, s) + sqrt(kT) S xi;   delta += (h/2) v.  Auxiliary variables and random numbers go with
+ * delta = (h/2) v;   (u, s) <- T (u, s) + sqrt(kT) S xi;   delta += (h/2) v.  In steps with refill, only the middle part
+ * counts: halfDrift() and countHeat() do the rest.  Auxiliary variables and random numbers go with
  * a particle's original index, heat with its present place, as only the sum over all particles is of use.
  */
 KERNEL void exchangeWithBath(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL mixed4* RESTRICT posDelta,
@@ -143,7 +148,7 @@ KERNEL void exchangeWithBath(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL 
                 for (int a = 1; a <= n; a++)
                     y[a] = make_mixed3(s[a-1], s[MAX_MODES+a-1], s[2*MAX_MODES+a-1]);
                 for (int a = 0; a <= n; a++)
-                    xi[a] = normalDeviates(seed, stepLow, stepHigh, particle, a);
+                    xi[a] = normalDeviates(NOISE_STREAM, seed, stepLow, stepHigh, particle, a);
                 for (int a = 0; a <= n; a++) {
                     int row = (bath*(MAX_MODES+1)+a)*(MAX_MODES+1)*BLOCK_ELEMENTS;
                     mixed3 change = propagateBath(&decay[row], y, a, n);
@@ -154,7 +159,9 @@ KERNEL void exchangeWithBath(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL 
                         v.x += inverseSqrtMass*change.x;
                         v.y += inverseSqrtMass*change.y;
                         v.z += inverseSqrtMass*change.z;
+#if !REFILL
                         heat[index] -= change.x*(y[0].x+0.5f*change.x) + change.y*(y[0].y+0.5f*change.y) + change.z*(y[0].z+0.5f*change.z);
+#endif
                     }
                     else {
                         s[a-1] = y[a].x+change.x;
@@ -180,7 +187,7 @@ KERNEL void move(int numAtoms, GLOBAL real4* RESTRICT posq, GLOBAL mixed4* RESTR
         , GLOBAL real4* RESTRICT posqCorrection
 #endif
         ) {
-    mixed inverseStep = 1/stepSize[0].y;
+    mixed inverseStep = (REFILL ? 2 : 1)/stepSize[0].y;
     for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
         mixed4 v = velm[index];
         if (v.w != 0) {
@@ -201,3 +208,75 @@ KERNEL void move(int numAtoms, GLOBAL real4* RESTRICT posq, GLOBAL mixed4* RESTR
         }
     }
 }
+
+#if REFILL
+/**
+ * delta = (h/2) v
+ */
+KERNEL void halfDrift(int numAtoms, GLOBAL const mixed4* RESTRICT velm, GLOBAL mixed4* RESTRICT posDelta, GLOBAL mixed4* RESTRICT oldDelta,
+        GLOBAL const mixed2* RESTRICT stepSize) {
+    mixed halfStep = 0.5f*stepSize[0].y;
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = velm[index];
+        if (v.w != 0) {
+            mixed4 delta = make_mixed4(halfStep*v.x, halfStep*v.y, halfStep*v.z, 0);
+            posDelta[index] = delta;
+            oldDelta[index] = delta;
+        }
+    }
+}
+
+/**
+ * The equilibrium velocities w of a particle that has constraints.
+ */
+DEVICE mixed3 equilibriumVelocity(real sqrtkT, mixed inverseMass, unsigned int seed, unsigned int stepLow, unsigned int stepHigh, int particle) {
+    real3 xi = normalDeviates(REFILL_STREAM, seed, stepLow, stepHigh, particle, 0);
+    mixed width = sqrtkT*sqrt(inverseMass);
+    return make_mixed3(width*xi.x, width*xi.y, width*xi.z);
+}
+
+/**
+ * Keeps v aside and puts w in its place, for the constraints to act on.
+ */
+KERNEL void drawConstrainedVelocities(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL mixed4* RESTRICT savedVelocity,
+        GLOBAL const int* RESTRICT atomIndex, GLOBAL const int* RESTRICT isConstrained, real sqrtkT, unsigned int seed,
+        unsigned int stepLow, unsigned int stepHigh) {
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = velm[index];
+        savedVelocity[index] = v;
+        int particle = atomIndex[index];
+        if (v.w != 0 && isConstrained[particle]) {
+            mixed3 w = equilibriumVelocity(sqrtkT, v.w, seed, stepLow, stepHigh, particle);
+            velm[index] = make_mixed4(w.x, w.y, w.z, v.w);
+        }
+    }
+}
+
+/**
+ * v += (1-P) w, given P w in the place of v.
+ */
+KERNEL void refill(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL const mixed4* RESTRICT savedVelocity,
+        GLOBAL const int* RESTRICT atomIndex, GLOBAL const int* RESTRICT isConstrained, real sqrtkT, unsigned int seed,
+        unsigned int stepLow, unsigned int stepHigh) {
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = savedVelocity[index];
+        int particle = atomIndex[index];
+        if (v.w != 0 && isConstrained[particle]) {
+            mixed4 allowed = velm[index];
+            mixed3 w = equilibriumVelocity(sqrtkT, v.w, seed, stepLow, stepHigh, particle);
+            velm[index] = make_mixed4(v.x+w.x-allowed.x, v.y+w.y-allowed.y, v.z+w.z-allowed.z, v.w);
+        }
+    }
+}
+
+/**
+ * What refill, bath and constraints together have taken from the particles.
+ */
+KERNEL void countHeat(int numAtoms, GLOBAL const mixed4* RESTRICT velm, GLOBAL const mixed4* RESTRICT savedVelocity, GLOBAL mixed* RESTRICT heat) {
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = velm[index], old = savedVelocity[index];
+        if (v.w != 0)
+            heat[index] -= ((v.x-old.x)*(v.x+old.x) + (v.y-old.y)*(v.y+old.y) + (v.z-old.z)*(v.z+old.z))*0.5f/v.w;
+    }
+}
+#endif

@@ -8,6 +8,7 @@
 #include "openmm/reference/SimTKOpenMMRealType.h"
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 
 using namespace OpenMM;
@@ -15,8 +16,8 @@ using namespace std;
 
 namespace meanforce {
 
-/** Arguments of exchangeWithBath() that change from step to step. */
-enum ExchangeArgument {SeedArgument = 12, StepLowArgument = 13, StepHighArgument = 14};
+/** The first of the arguments seed, stepLow and stepHigh, which change from step to step. */
+enum NoiseArgument {ExchangeNoise = 12, DrawNoise = 6, RefillNoise = 6};
 
 void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEIntegrator& integrator) {
     cc.initializeContexts();
@@ -32,6 +33,7 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
         blockSize = max(blockSize, kernelDimensions[i]);
     }
     numModes = integrator.getNumModes();
+    needsRefill = integrator.needsRefill(system);
 
     const bool mixedIsDouble = cc.getUseDoublePrecision() || cc.getUseMixedPrecision();
     const int mixedSize = mixedIsDouble ? sizeof(double) : sizeof(float);
@@ -44,21 +46,42 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
     noise.initialize(cc, matrixSize*drifts.size(), realSize, "gleNoise");
     particleKernel.initialize<int>(cc, numParticles, "gleParticleKernel");
     kernelModes.initialize<int>(cc, modesOfKernel.size(), "gleKernelModes");
+    badParticle.initialize<int>(cc, 1, "gleBadParticle");
     cc.clearBuffer(heat);
+    cc.clearBuffer(badParticle);
     particleKernel.upload(kernelOfParticle);
     kernelModes.upload(modesOfKernel);
 
     // With one number of modes for all kernels, loops over modes have a constant length and can be unrolled.
     const bool sameModes = *min_element(modesOfKernel.begin(), modesOfKernel.end()) == numModes;
     map<string, string> defines;
+    defines["REFILL"] = needsRefill ? "1" : "0";
     defines["BLOCK_SIZE"] = cc.intToString(blockSize);
+    defines["LARGEST_POSITION"] = "1e+18f";
     defines["MAX_MODES"] = cc.intToString(numModes);
     defines["NUM_MODES(bath)"] = sameModes ? "MAX_MODES" : "kernelModes[bath]";
     defines["NOISE_STREAM"] = cc.intToString((int) RandomStream::GLENoise);
+    defines["REFILL_STREAM"] = cc.intToString((int) RandomStream::GLERefill);
     ComputeProgram program = cc.compileProgram(CommonMeanForceKernelSources::gle, defines);
     kickKernel = program->createKernel("kick");
     exchangeKernel = program->createKernel("exchangeWithBath");
     moveKernel = program->createKernel("move");
+    if (!needsRefill)
+        return;
+    halfDriftKernel = program->createKernel("halfDrift");
+    drawKernel = program->createKernel("drawConstrainedVelocities");
+    refillKernel = program->createKernel("refill");
+    countHeatKernel = program->createKernel("countHeat");
+    vector<int> constrained(numParticles, 0);
+    for (int i = 0; i < system.getNumConstraints(); i++) {
+        int particle1, particle2;
+        double distance;
+        system.getConstraintParameters(i, particle1, particle2, distance);
+        constrained[particle1] = constrained[particle2] = 1;
+    }
+    savedVelocity.initialize(cc, cc.getPaddedNumAtoms(), 4*mixedSize, "gleSavedVelocity");
+    isConstrained.initialize<int>(cc, numParticles, "gleIsConstrained");
+    isConstrained.upload(constrained);
 }
 
 void CommonIntegrateGLEStepKernel::createKernels() {
@@ -69,6 +92,9 @@ void CommonIntegrateGLEStepKernel::createKernels() {
     kickKernel->addArg(cc.getVelm());
     kickKernel->addArg(cc.getLongForceBuffer());
     kickKernel->addArg(integration.getStepSize());
+    kickKernel->addArg(cc.getPosq());
+    kickKernel->addArg(cc.getAtomIndexArray());
+    kickKernel->addArg(badParticle);
     exchangeKernel->addArg(numAtoms);
     exchangeKernel->addArg(cc.getVelm());
     exchangeKernel->addArg(integration.getPosDelta());
@@ -81,7 +107,7 @@ void CommonIntegrateGLEStepKernel::createKernels() {
     exchangeKernel->addArg(decay);
     exchangeKernel->addArg(noise);
     exchangeKernel->addArg(integration.getStepSize());
-    for (int i = SeedArgument; i <= StepHighArgument; i++)
+    for (int i = 0; i < 3; i++)
         exchangeKernel->addArg();
     moveKernel->addArg(numAtoms);
     moveKernel->addArg(cc.getPosq());
@@ -91,31 +117,87 @@ void CommonIntegrateGLEStepKernel::createKernels() {
     moveKernel->addArg(integration.getStepSize());
     if (cc.getUseMixedPrecision())
         moveKernel->addArg(cc.getPosqCorrection());
+    if (!needsRefill)
+        return;
+    halfDriftKernel->addArg(numAtoms);
+    halfDriftKernel->addArg(cc.getVelm());
+    halfDriftKernel->addArg(integration.getPosDelta());
+    halfDriftKernel->addArg(oldDelta);
+    halfDriftKernel->addArg(integration.getStepSize());
+    for (ComputeKernel& kernel : {ref(drawKernel), ref(refillKernel)}) {
+        kernel->addArg(numAtoms);
+        kernel->addArg(cc.getVelm());
+        kernel->addArg(savedVelocity);
+        kernel->addArg(cc.getAtomIndexArray());
+        kernel->addArg(isConstrained);
+        for (int i = 0; i < 4; i++)
+            kernel->addArg(); // sqrt(kT), seed, stepLow, stepHigh
+    }
+    countHeatKernel->addArg(numAtoms);
+    countHeatKernel->addArg(cc.getVelm());
+    countHeatKernel->addArg(savedVelocity);
+    countHeatKernel->addArg(heat);
 }
 
 void CommonIntegrateGLEStepKernel::execute(ContextImpl& context, const GLEIntegrator& integrator, uint32_t seed, int64_t noiseStep) {
     ContextSelector selector(cc);
-    IntegrationUtilities& integration = cc.getIntegrationUtilities();
-    const int numAtoms = cc.getNumAtoms();
-    const double h = integrator.getStepSize();
+    const double h = integrator.getStepSize(), tolerance = integrator.getConstraintTolerance();
     if (propagatorStepSize == 0)
         createKernels();
     updatePropagators(h, integrator.getTemperature());
-    integration.setNextStepSize(h);
-    exchangeKernel->setArg(SeedArgument, seed);
-    exchangeKernel->setArg(StepLowArgument, (uint32_t) noiseStep);
-    exchangeKernel->setArg(StepHighArgument, (uint32_t) ((uint64_t) noiseStep >> 32));
-
-    kickKernel->execute(numAtoms);
-    integration.applyVelocityConstraints(integrator.getConstraintTolerance());
-    exchangeKernel->execute(numAtoms);
-    integration.applyConstraints(integrator.getConstraintTolerance());
-    moveKernel->execute(numAtoms);
-    integration.computeVirtualSites();
-
+    cc.getIntegrationUtilities().setNextStepSize(h);
+    setNoise(exchangeKernel, ExchangeNoise, seed, noiseStep);
+    if (needsRefill) {
+        setNoise(drawKernel, DrawNoise, seed, noiseStep);
+        setNoise(refillKernel, RefillNoise, seed, noiseStep);
+        stepWithRefill(tolerance);
+    }
+    else
+        stepOnce(tolerance);
+    cc.getIntegrationUtilities().computeVirtualSites();
     cc.setTime(cc.getTime()+h);
     cc.setStepCount(cc.getStepCount()+1);
     cc.reorderAtoms();
+}
+
+void CommonIntegrateGLEStepKernel::setNoise(ComputeKernel& kernel, int firstArgument, uint32_t seed, int64_t noiseStep) {
+    kernel->setArg(firstArgument, seed);
+    kernel->setArg(firstArgument+1, (uint32_t) noiseStep);
+    kernel->setArg(firstArgument+2, (uint32_t) ((uint64_t) noiseStep >> 32));
+}
+
+/** One correction of positions and velocities for the whole step. */
+void CommonIntegrateGLEStepKernel::stepOnce(double tolerance) {
+    IntegrationUtilities& integration = cc.getIntegrationUtilities();
+    const int numAtoms = cc.getNumAtoms();
+    kickKernel->execute(numAtoms);
+    integration.applyVelocityConstraints(tolerance);
+    exchangeKernel->execute(numAtoms);
+    integration.applyConstraints(tolerance);
+    moveKernel->execute(numAtoms);
+}
+
+void CommonIntegrateGLEStepKernel::stepWithRefill(double tolerance) {
+    IntegrationUtilities& integration = cc.getIntegrationUtilities();
+    const int numAtoms = cc.getNumAtoms();
+    kickKernel->execute(numAtoms);
+    integration.applyVelocityConstraints(tolerance);
+    driftOnConstraints(tolerance);
+    drawKernel->execute(numAtoms);
+    integration.applyVelocityConstraints(tolerance);
+    refillKernel->execute(numAtoms);
+    exchangeKernel->execute(numAtoms);
+    integration.applyVelocityConstraints(tolerance);
+    countHeatKernel->execute(numAtoms);
+    driftOnConstraints(tolerance);
+}
+
+void CommonIntegrateGLEStepKernel::driftOnConstraints(double tolerance) {
+    IntegrationUtilities& integration = cc.getIntegrationUtilities();
+    halfDriftKernel->execute(cc.getNumAtoms());
+    integration.applyConstraints(tolerance);
+    moveKernel->execute(cc.getNumAtoms());
+    integration.applyVelocityConstraints(tolerance);
 }
 
 void CommonIntegrateGLEStepKernel::updatePropagators(double h, double temperature) {
@@ -124,6 +206,13 @@ void CommonIntegrateGLEStepKernel::updatePropagators(double h, double temperatur
     propagatorStepSize = h;
     propagatorTemperature = temperature;
     const double sqrtkT = sqrt(BOLTZ*temperature);
+    if (needsRefill)
+        for (ComputeKernel& kernel : {ref(drawKernel), ref(refillKernel)}) {
+            if (cc.getUseDoublePrecision())
+                kernel->setArg(5, sqrtkT);
+            else
+                kernel->setArg(5, (float) sqrtkT);
+        }
     vector<double> decays, noises;
     for (size_t i = 0; i < drifts.size(); i++) {
         const GLEPropagator propagator(drifts[i], h);
@@ -134,6 +223,16 @@ void CommonIntegrateGLEStepKernel::updatePropagators(double h, double temperatur
     }
     decay.upload(decays, true);
     noise.upload(noises, true);
+}
+
+void CommonIntegrateGLEStepKernel::checkAfterSteps(ContextImpl& context) {
+    ContextSelector selector(cc);
+    vector<int> found;
+    badParticle.download(found);
+    if (found[0] == 0)
+        return;
+    cc.clearBuffer(badParticle);
+    throwBadPosition(found[0]-1);
 }
 
 double CommonIntegrateGLEStepKernel::computeKineticEnergy(ContextImpl& context, const GLEIntegrator& integrator) {

@@ -15,22 +15,30 @@ public:
     }
     void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) override;
     void execute(OpenMM::ContextImpl& context, const GLEIntegrator& integrator, std::uint32_t seed, std::int64_t noiseStep) override;
+    void checkAfterSteps(OpenMM::ContextImpl& context) override;
     double computeKineticEnergy(OpenMM::ContextImpl& context, const GLEIntegrator& integrator) override;
     void getAuxiliaryVariables(OpenMM::ContextImpl& context, std::vector<double>& s) const override;
     void setAuxiliaryVariables(OpenMM::ContextImpl& context, const std::vector<double>& s) override;
     double getBathHeat(OpenMM::ContextImpl& context) const override;
 private:
     void createKernels();
+    void stepOnce(double tolerance);
+    void stepWithRefill(double tolerance);
+    void driftOnConstraints(double tolerance);
+    void setNoise(OpenMM::ComputeKernel& kernel, int firstArgument, std::uint32_t seed, std::int64_t noiseStep);
     void updatePropagators(double h, double temperature);
     OpenMM::ComputeContext& cc;
     int numModes = 0;
+    bool needsRefill = false;
     /** The size of the blocks of all matrices: 3 as soon as one kernel is a 3 x 3 matrix. */
     int blockSize = 1;
     std::vector<std::vector<double> > drifts;
     std::vector<int> kernelDimensions;
     double propagatorStepSize = 0, propagatorTemperature = -1;
-    OpenMM::ComputeArray auxiliary, heat, oldDelta, decay, noise, particleKernel, kernelModes;
-    OpenMM::ComputeKernel kickKernel, exchangeKernel, moveKernel;
+    OpenMM::ComputeArray auxiliary, heat, oldDelta, decay, noise, particleKernel, kernelModes, badParticle;
+    // Of steps with refill only.
+    OpenMM::ComputeArray savedVelocity, isConstrained;
+    OpenMM::ComputeKernel kickKernel, exchangeKernel, moveKernel, halfDriftKernel, drawKernel, refillKernel, countHeatKernel;
 };
 
 }

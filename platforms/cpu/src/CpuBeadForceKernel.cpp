@@ -45,10 +45,10 @@ void CpuBeadForceKernel::copyParametersToContext(ContextImpl& context, const Bea
 
 double CpuBeadForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy, double temperature) {
     auto& data = *static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
-    const Vec3* box = data.periodicBoxVectors;
+    copy(data.periodicBoxVectors, data.periodicBoxVectors+3, box);
     if (periodic)
         BeadForceImpl::checkBox(forceName, box, cutoff);
-    gatherPositions(*data.positions, box);
+    gatherPositions(*data.positions);
     list->update(positions, box, parallel);
     compute(temperature, includeForces ? data.forces : nullptr);
     double energy = 0.0, entropy = 0.0;
@@ -68,7 +68,7 @@ void CpuBeadForceKernel::addTemperatureDerivative(ContextImpl& context, double v
     (*data.energyParameterDerivatives)[temperatureParameter] += value;
 }
 
-void CpuBeadForceKernel::gatherPositions(const vector<Vec3>& all, const Vec3* box) {
+void CpuBeadForceKernel::gatherPositions(const vector<Vec3>& all) {
     double largest = numeric_limits<double>::max();
     if (periodic)
         largest = CpuNeighborList::MaxImage*min({box[0][0], box[1][1], box[2][2]});

@@ -42,11 +42,12 @@ protected:
     bool periodic;
     double cutoff;
     std::vector<int> particles, types, replicas;    // of each bead
+    std::vector<OpenMM::Vec3> positions;            // of each bead
+    OpenMM::Vec3 box[3];
     std::unique_ptr<CpuNeighborList> list;
     std::vector<float> A, B;                        // of each bead; B stays 0 unless the energy depends on the temperature
 private:
-    std::vector<OpenMM::Vec3> positions;            // of each bead
-    void gatherPositions(const std::vector<OpenMM::Vec3>& all, const OpenMM::Vec3* box);
+    void gatherPositions(const std::vector<OpenMM::Vec3>& all);
     std::string forceName, temperatureParameter;
     bool hasTemperatureDerivative;
     std::vector<double> replicaEnergies;

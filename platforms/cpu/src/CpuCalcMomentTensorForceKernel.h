@@ -1,81 +1,68 @@
 // SPDX-License-Identifier: MIT
 #pragma once
+#include "AlignedVector.h"
 #include "CpuBeadForceKernel.h"
+#include "CpuDenseLayer.h"
+#include "isa/InstructionSet.h"
+#include "isa/MomentTensorKernels.h"
 #include <vector>
 
 namespace meanforce {
 
-/** A bead's neighbours within the cutoff; everything but beads and intervals is padded to whole vectors. */
-struct CpuRow {
-    int count;
-    const int *bead, *interval;                   // the neighbour, and the interval of the filters' grid that r falls in
-    const float *f, *x, *y, *z, *inverseR;        // the position in that interval; unit vector to the neighbour; 1/r
-};
-
-/** What the two passes over neighbours share. */
-struct CpuChannels {
-    int numBlocks;
-    const float *table, *typeWeights;
-    const int* types;
-    float inverseSpacing;
-};
+class MomentTensorForce;
 
 /**
- * MomentTensorForce on the CPU platform.  Distances are computed in double precision, everything that follows in single.
- * Here "bead" means the place that the neighbour list gives it.  Channels lie on vector lanes where beads meet their
- * neighbours; beads lie on vector lanes in the network.  Every bead's row and every tile of the network is the work of one
- * thread, so results do not depend on the number of threads.
+ * MomentTensorForce on the CPU platform.  Distances are computed in double precision, everything that follows in single;
+ * forces are summed in fixed point.  Channels lie on vector lanes where beads meet their neighbours.  Beads are numbered by
+ * their places in the neighbour list, which are sorted by type.
+ *
+ * A thread takes some tiles of beads of one type.  For each bead it goes through its row of neighbours, which gives the
+ * moments, and keeps the pairs that the row owns; each tile then goes through the network.  When all threads are done, each
+ * turns its own pairs into forces on both beads.  No result depends on the number of threads, nor on the places of beads: every
+ * sum is over a row, or of integers.
  */
 class CpuCalcMomentTensorForceKernel : public CpuBeadForceKernel {
 public:
-    using CpuBeadForceKernel::CpuBeadForceKernel;
-    /** Up to this many beads of one type pass through the network together. */
-    static constexpr int TILE = 16;
+    CpuCalcMomentTensorForceKernel(const std::string& name, const OpenMM::Platform& platform, OpenMM::ThreadPool& pool,
+            InstructionSet set = detectInstructionSet()) : CpuBeadForceKernel(name, platform, pool), kernels(getMomentTensorKernels(set)) {
+    }
 protected:
     void readParameters(const BeadForce& force) override;
     void compute(double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
-    /** A dense layer, packed for multiplication from the left and from the right: see pack(). */
-    struct Layer {
-        int inputs, outputs;
-        std::vector<std::vector<float> > forward, backward, biases;    // one for each type
-    };
     struct Tile {
-        int first, count, type;
+        int first, count;
     };
-    /** The rows of all beads, each starting at a whole vector. */
-    struct Edges {
-        std::vector<int> bead, interval;
-        std::vector<float> f, x, y, z, inverseR;
-        std::vector<int> start, count;
-        void resize(size_t size);
+    /** What one thread works with. */
+    struct Workspace {
+        AlignedVector<float> scratch, pairFloats;
+        AlignedVector<int> pairInts;
+        std::vector<int> pairCount;                   // of each bead of the thread
+        std::vector<std::int64_t> forces;             // on all beads
+        int capacity = 0;                             // in pairs
+        MomentTensorPairs getPairs(int start);
+        void reservePairs(int size);
     };
-    /** Working memory of one thread. */
-    struct Scratch {
-        std::vector<float> row;                           // geometry of one row
-        std::vector<std::vector<float> > values, slopes;  // of each layer, [unit][bead of the tile]
-        std::vector<float> gradient, nextGradient;
-        void reserveRow(size_t size) {
-            if (row.size() < size)
-                row.resize(size);
-        }
-    };
-    void findRow(int bead);
-    CpuRow getRow(int bead) const;
-    CpuChannels getChannels() const;
-    void computeMoments(int bead, Scratch& scratch);
-    void evaluateNetwork(const Tile& tile, double temperature, Scratch& scratch);
-    OpenMM::Vec3 computeForce(int bead, Scratch& scratch) const;
-    int maxL, channels, numBlocks, numMoments, numFeatures, numFunctions, numReadouts;
-    double spacing;
-    bool silu;
-    std::vector<float> table;                     // [interval][l][padded channel], with zeros beyond both ends of the grid
-    std::vector<float> typeWeights;               // [type][padded channel]
-    std::vector<Layer> layers;
+    void readFilters(const MomentTensorForce& force);
+    void readProducts(const MomentTensorForce& force);
+    void readNetwork(const MomentTensorForce& force);
+    void createTiles(int numThreads);
+    int findLongestRow() const;
+    void computeMoments(Workspace& workspace, int firstTile, int endTile, const float* seed);
+    void computeForces(Workspace& workspace, int first, int end);
+    const MomentTensorKernels& kernels;
+    MomentTensorModel model;
+    MomentTensorGeometry geometry;
+    AlignedVector<float> table, typeWeights, readout;
+    std::vector<float> readoutBias;
+    std::vector<int> copiedFrom, copyShift, productStart;
+    std::vector<MomentTensorTerm> terms;
+    std::vector<CpuDenseLayer> hidden;
+    std::vector<DenseLayer> hiddenViews;
     std::vector<Tile> tiles;
-    Edges edges;
-    std::vector<float> moments;                   // [bead][block][lm][lane]; replaced by dU/dM once a tile is evaluated
-    std::vector<Scratch> scratch;
+    std::vector<MomentTensorBead> beads;
+    AlignedVector<float> moments;                     // [bead][lm][channel]; replaced by dU/dM once a tile is evaluated
+    std::vector<Workspace> workspaces;
 };
 
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcPairSplineForceKernel.h"
-#include "CpuVector.h"
+#include "CpuClones.h"
 #include "meanforce/PairSplineForce.h"
 #include "meanforce/internal/SplinePieces.h"
 #include <algorithm>

@@ -13,6 +13,7 @@ namespace meanforce {
 /** The fewest blocks that are worth a thread. */
 static constexpr int MIN_BLOCKS_PER_THREAD = 100;
 static constexpr int MAX_COMPONENTS = GLEIntegrator::MaxModes+1;
+static_assert(sizeof(CpuGLEBlock::particle) == LANES*sizeof(int), "a block has one particle for each lane");
 
 // ---- vector code: plain static functions on plain arrays ----
 
@@ -55,7 +56,7 @@ static inline void scatter(const Vector8& source, const int* particle, int count
 }
 
 template <class T>
-static inline void addScaled(Vector8& sum, T scale, const Vector8& term) {
+static inline void addScaled(Vector8& sum, const T& scale, const Vector8& term) {
     sum.x += scale*term.x;
     sum.y += scale*term.y;
     sum.z += scale*term.z;
@@ -276,7 +277,8 @@ void CpuIntegrateGLEStepKernel::setAuxiliaryVariables(ContextImpl& context, cons
 }
 
 double CpuIntegrateGLEStepKernel::getBathHeat(ContextImpl& context) const {
-    double total = 0;
+    // What constraints give and take is counted by the Reference part.
+    double total = ReferenceIntegrateGLEStepKernel::getBathHeat(context);
     for (size_t index = 0; index < blocks.size(); index++)
         for (int lane = 0; lane < blocks[index].count; lane++)
             total += heat[index*LANES+lane];

@@ -2,9 +2,11 @@
 #include "CpuCalcMomentTensorForceKernel.h"
 #include "CpuIntegrateGLEStepKernel.h"
 #include "CpuCalcPairSplineForceKernel.h"
+#include "CpuCalcSchNetForceKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
+#include "meanforce/SchNetForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -20,6 +22,7 @@ static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
     IntegrateGLEStepKernel::Name(),
     PairSplineForce::KernelName(),
+    SchNetForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -33,6 +36,8 @@ public:
             return new CpuIntegrateGLEStepKernel(name, platform, pool);
         if (name == PairSplineForce::KernelName())
             return new CpuCalcPairSplineForceKernel(name, platform, pool);
+        if (name == SchNetForce::KernelName())
+            return new CpuCalcSchNetForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
-#include "CpuVector.h"
+#include "CpuClones.h"
 #include "meanforce/internal/RandomStreams.h"
 #include <cstdint>
 #include <cstring>
 
 namespace meanforce {
+
+constexpr int LANES = 8;
 
 /** Eight doubles, and eight 64-bit words. */
 typedef double Double8 __attribute__((vector_size(8*LANES)));

@@ -34,10 +34,10 @@ struct SchNetParameters {
     std::vector<SchNetLayerParameters> output;    // the last layer has one or two outputs
     std::vector<double> typeEnergies;
     int degree, intervals;                   // of the tables; intervals = 0 for exact filters
-    bool expNormal;
-    int cutoffFunction;
+    bool expNormal;                          // else Gaussian, with alpha = 0
+    CutoffFunction cutoffFunction;
     double lowerCutoff, alpha;
-    std::vector<double> centers, widths;
+    std::vector<double> centers, widths;     // widths are gamma, or beta
 };
 
 /** The pairs in the rows of some beads, in the order of rows. */

@@ -8,7 +8,7 @@ using namespace std;
 namespace meanforce {
 
 void ReferenceCalcSchNetForceKernel::readParameters(const BeadForce& force) {
-    model = SchNetModel(static_cast<const SchNetForce&>(force));
+    model = SchNetEvaluator(static_cast<const SchNetForce&>(force));
 }
 
 void ReferenceCalcSchNetForceKernel::compute(const vector<Edge>& edges, double temperature, vector<double>& A, vector<double>& B,

@@ -5,7 +5,6 @@
 #include "openmm/reference/ReferenceVirtualSites.h"
 #include "openmm/reference/SimTKOpenMMRealType.h"
 #include <cmath>
-#include <string>
 
 using namespace OpenMM;
 using namespace std;
@@ -15,6 +14,27 @@ namespace meanforce {
 static ReferencePlatform::PlatformData& platformData(ContextImpl& context) {
     return *static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
 }
+
+struct ReferenceIntegrateGLEStepKernel::Constrained {
+    void projectVelocities(vector<Vec3>& velocities) const {
+        constraints.applyToVelocities(x, velocities, inverseMass, tolerance);
+    }
+    /** Moves from x to where the constraints take the target; what they shift it by in the time dt goes into the velocities. */
+    void moveTo(const vector<Vec3>& target, double dt) const {
+        vector<Vec3> constrained(target);
+        constraints.apply(x, constrained, inverseMass, tolerance);
+        for (size_t i = 0; i < x.size(); i++)
+            if (mass[i] != 0) {
+                v[i] += (constrained[i]-target[i])/dt;
+                x[i] = constrained[i];
+            }
+    }
+    vector<Vec3> &x, &v;
+    ReferenceConstraints& constraints;
+    const vector<double>& mass;
+    vector<double>& inverseMass;
+    double tolerance;
+};
 
 void ReferenceIntegrateGLEStepKernel::initialize(const System& system, const GLEIntegrator& integrator) {
     for (int i = 0; i < system.getNumParticles(); i++) {
@@ -29,23 +49,34 @@ void ReferenceIntegrateGLEStepKernel::initialize(const System& system, const GLE
         kernelDimensions.push_back(integrator.getKernelDimension(i));
     numModes = integrator.getNumModes();
     hasConstraints = system.getNumConstraints() > 0;
+    needsRefill = integrator.needsRefill(system);
+    isConstrained.assign(mass.size(), false);
+    for (int i = 0; i < system.getNumConstraints(); i++) {
+        int particle1, particle2;
+        double distance;
+        system.getConstraintParameters(i, particle1, particle2, distance);
+        isConstrained[particle1] = isConstrained[particle2] = true;
+    }
     s.assign(3*(size_t) system.getNumParticles()*numModes, 0.0);
 }
 
-void ReferenceIntegrateGLEStepKernel::checkPositions(ContextImpl& context) const {
+void ReferenceIntegrateGLEStepKernel::checkBeforeStep(ContextImpl& context) const {
     // Forces with a cutoff silently skip a particle at NaN, which then spreads through the bath and the constraints.
     const vector<Vec3>& x = *platformData(context).positions;
     for (size_t i = 0; i < x.size(); i++)
         if (mass[i] != 0 && !(isfinite(x[i][0]) && isfinite(x[i][1]) && isfinite(x[i][2])))
-            throw OpenMMException("GLEIntegrator: the position of particle "+to_string(i)+" is NaN or infinite");
+            throwBadPosition(i);
 }
 
 void ReferenceIntegrateGLEStepKernel::execute(ContextImpl& context, const GLEIntegrator& integrator, uint32_t seed, int64_t noiseStep) {
     ReferencePlatform::PlatformData& data = platformData(context);
     const Step step = {integrator.getStepSize(), BOLTZ*integrator.getTemperature(), integrator.getConstraintTolerance(), seed, noiseStep};
     updatePropagators(step.h);
-    if (hasConstraints)
-        stepConstrained(data, step);
+    const Constrained state = {*data.positions, *data.velocities, *data.constraints, mass, inverseMass, step.tolerance};
+    if (needsRefill)
+        stepWithRefill(state, *data.forces, step);
+    else if (hasConstraints)
+        stepWithoutMemory(state, *data.forces, step);
     else
         stepFreely(*data.positions, *data.velocities, *data.forces, step);
     data.virtualSites->computePositions(context.getSystem(), *data.positions, data.periodicBoxVectors);
@@ -60,23 +91,50 @@ void ReferenceIntegrateGLEStepKernel::stepFreely(vector<Vec3>& x, vector<Vec3>& 
     drift(x, v, 0.5*step.h);
 }
 
-/** As LangevinMiddleIntegrator does it. */
-void ReferenceIntegrateGLEStepKernel::stepConstrained(ReferencePlatform::PlatformData& data, const Step& step) {
-    vector<Vec3>& x = *data.positions;
-    vector<Vec3>& v = *data.velocities;
-    kick(v, *data.forces, step.h);
-    data.constraints->applyToVelocities(x, v, inverseMass, step.tolerance);
-    vector<Vec3> unconstrained(x);
-    drift(unconstrained, v, 0.5*step.h);
-    exchangeWithBath(v, step);
-    drift(unconstrained, v, 0.5*step.h);
-    vector<Vec3> constrained(unconstrained);
-    data.constraints->apply(x, constrained, inverseMass, step.tolerance);
-    for (size_t i = 0; i < x.size(); i++)
-        if (mass[i] != 0) {
-            v[i] += (constrained[i]-unconstrained[i])/step.h;
-            x[i] = constrained[i];
+/** One correction of positions and velocities for the whole step, as LangevinMiddleIntegrator does it. */
+void ReferenceIntegrateGLEStepKernel::stepWithoutMemory(const Constrained& state, const vector<Vec3>& f, const Step& step) {
+    kick(state.v, f, step.h);
+    state.projectVelocities(state.v);
+    vector<Vec3> x(state.x);
+    drift(x, state.v, 0.5*step.h);
+    exchangeWithBath(state.v, step);
+    drift(x, state.v, 0.5*step.h);
+    state.moveTo(x, step.h);
+}
+
+void ReferenceIntegrateGLEStepKernel::stepWithRefill(const Constrained& state, const vector<Vec3>& f, const Step& step) {
+    const auto driftOnConstraints = [&] {
+        vector<Vec3> x(state.x);
+        drift(x, state.v, 0.5*step.h);
+        state.moveTo(x, 0.5*step.h);
+        state.projectVelocities(state.v);
+    };
+    kick(state.v, f, step.h);
+    state.projectVelocities(state.v);
+    driftOnConstraints();
+    heat += kineticEnergy(state.v);
+    refill(state, step);
+    heat -= kineticEnergy(state.v);
+    exchangeWithBath(state.v, step);
+    heat += kineticEnergy(state.v);
+    state.projectVelocities(state.v);
+    heat -= kineticEnergy(state.v);
+    driftOnConstraints();
+}
+
+/** v += (1-P) w */
+void ReferenceIntegrateGLEStepKernel::refill(const Constrained& state, const Step& step) {
+    const NormalStream normal(RandomStream::GLERefill, step.seed);
+    vector<Vec3> w(mass.size());
+    for (size_t i = 0; i < mass.size(); i++)
+        if (isConstrained[i] && mass[i] != 0) {
+            const auto xi = normal(step.noiseStep, i, 0);
+            w[i] = Vec3(xi[0], xi[1], xi[2])*sqrt(step.kT/mass[i]);
         }
+    vector<Vec3> allowed(w);
+    state.projectVelocities(allowed);
+    for (size_t i = 0; i < mass.size(); i++)
+        state.v[i] += w[i]-allowed[i];
 }
 
 void ReferenceIntegrateGLEStepKernel::kick(vector<Vec3>& v, const vector<Vec3>& f, double h) const {
@@ -157,12 +215,15 @@ void ReferenceIntegrateGLEStepKernel::updatePropagators(double h) {
         propagators.emplace_back(drift, h);
 }
 
-double ReferenceIntegrateGLEStepKernel::computeKineticEnergy(ContextImpl& context, const GLEIntegrator& integrator) {
-    const vector<Vec3>& v = *platformData(context).velocities;
+double ReferenceIntegrateGLEStepKernel::kineticEnergy(const vector<Vec3>& v) const {
     double energy = 0;
     for (size_t i = 0; i < v.size(); i++)
         energy += 0.5*mass[i]*v[i].dot(v[i]);
     return energy;
+}
+
+double ReferenceIntegrateGLEStepKernel::computeKineticEnergy(ContextImpl& context, const GLEIntegrator& integrator) {
+    return kineticEnergy(*platformData(context).velocities);
 }
 
 void ReferenceIntegrateGLEStepKernel::getAuxiliaryVariables(ContextImpl& context, vector<double>& s) const {

@@ -14,7 +14,7 @@ class ReferenceIntegrateGLEStepKernel : public IntegrateGLEStepKernel {
 public:
     using IntegrateGLEStepKernel::IntegrateGLEStepKernel;
     void initialize(const OpenMM::System& system, const GLEIntegrator& integrator) override;
-    void checkPositions(OpenMM::ContextImpl& context) const override;
+    void checkBeforeStep(OpenMM::ContextImpl& context) const override;
     void execute(OpenMM::ContextImpl& context, const GLEIntegrator& integrator, std::uint32_t seed, std::int64_t noiseStep) override;
     double computeKineticEnergy(OpenMM::ContextImpl& context, const GLEIntegrator& integrator) override;
     void getAuxiliaryVariables(OpenMM::ContextImpl& context, std::vector<double>& s) const override;
@@ -29,7 +29,10 @@ protected:
     };
     /** One step of a System without constraints. */
     virtual void stepFreely(std::vector<OpenMM::Vec3>& x, std::vector<OpenMM::Vec3>& v, std::vector<OpenMM::Vec3>& f, const Step& step);
-    /** (u, s) <- T (u, s) + sqrt(kT) S xi for all particles. */
+    /**
+     * (u, s) <- T (u, s) + sqrt(kT) S xi for all particles.  A coupling that depends on a particle's surroundings would change
+     * the propagator that its three operators propagateBath, couple and addNoise are given, and nothing else.
+     */
     virtual void exchangeWithBath(std::vector<OpenMM::Vec3>& v, const Step& step);
     std::vector<double> mass, inverseMass;
     std::vector<int> particleKernel;
@@ -38,7 +41,12 @@ protected:
     std::vector<GLEPropagator> propagators;
     int numModes = 0;
 private:
-    void stepConstrained(OpenMM::ReferencePlatform::PlatformData& data, const Step& step);
+    /** The constraints of the System, at work on the positions and velocities of the Context. */
+    struct Constrained;
+    void stepWithoutMemory(const Constrained& state, const std::vector<OpenMM::Vec3>& f, const Step& step);
+    void stepWithRefill(const Constrained& state, const std::vector<OpenMM::Vec3>& f, const Step& step);
+    void refill(const Constrained& state, const Step& step);
+    double kineticEnergy(const std::vector<OpenMM::Vec3>& v) const;
     void kick(std::vector<OpenMM::Vec3>& v, const std::vector<OpenMM::Vec3>& f, double h) const;
     void drift(std::vector<OpenMM::Vec3>& x, const std::vector<OpenMM::Vec3>& v, double h) const;
     void propagateBath(const GLEPropagator& propagator, int d, const std::vector<double>& y, std::vector<double>& change) const;
@@ -48,7 +56,8 @@ private:
     std::vector<double> s;
     std::vector<std::vector<double> > drifts;
     double propagatorStepSize = 0, heat = 0;
-    bool hasConstraints = false;
+    bool hasConstraints = false, needsRefill = false;
+    std::vector<bool> isConstrained;
 };
 
 }

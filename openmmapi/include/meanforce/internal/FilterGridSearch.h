@@ -3,7 +3,7 @@
 #include "meanforce/SchNetForce.h"
 #include "meanforce/internal/Edge.h"
 #include "meanforce/internal/FilterNetwork.h"
-#include "meanforce/internal/SchNetModel.h"
+#include "meanforce/internal/SchNetEvaluator.h"
 #include <map>
 
 namespace meanforce {
@@ -41,7 +41,7 @@ private:
     const double cutoff;
     const int numTypes, numFilters, numBlocks;
     double temperature;
-    SchNetModel model;
+    SchNetEvaluator model;
     FilterNetwork network;
     std::vector<Frame> frames;
     std::vector<double> sampleDistances, sampleSlopes;    // dW/dr of all blocks at each distance

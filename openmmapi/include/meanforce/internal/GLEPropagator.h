@@ -51,4 +51,15 @@ MEANFORCE_EXPORT int matrixDimension(std::size_t numElements);
  */
 MEANFORCE_EXPORT double smallestDissipation(const std::vector<double>& drift);
 
+/** An angular frequency, in rad/ps, and the friction at it, in 1/ps. */
+struct SpectrumPoint {
+    double frequency, friction;
+};
+
+/**
+ * The place where the spectrum of the friction, the Hermitian part of A_uu - a^T (i omega + Ass)^-1 abar, is smallest, of the d
+ * directions and some hundred frequencies.  If that is negative, no bath in any basis has this kernel.
+ */
+MEANFORCE_EXPORT SpectrumPoint smallestSpectrum(const std::vector<double>& drift, int kernelDimension);
+
 }

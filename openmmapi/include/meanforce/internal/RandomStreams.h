@@ -10,7 +10,8 @@ namespace meanforce {
  */
 enum class RandomStream : std::uint32_t {
     GLENoise = 1,              ///< random force of GLEIntegrator: (step, particle, component)
-    GLEInitialAuxiliaries = 2  ///< equilibrium auxiliary variables at Context creation: (0, particle, component)
+    GLEInitialAuxiliaries = 2, ///< equilibrium auxiliary variables at Context creation: (0, particle, component)
+    GLERefill = 3              ///< velocities along constraints while the bath acts: (step, particle, 0)
 };
 
 }

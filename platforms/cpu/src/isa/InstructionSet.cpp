@@ -3,11 +3,21 @@
 
 namespace meanforce {
 
+namespace Baseline {
+extern const MomentTensorKernels momentTensorKernels;
+extern const SchNetKernels schNetKernels;
+}
+
 #ifdef MEANFORCE_HAS_X86_64_LEVELS
 
-namespace Baseline { extern const SchNetKernels schNetKernels; }
-namespace AVX2 { extern const SchNetKernels schNetKernels; }
-namespace AVX512 { extern const SchNetKernels schNetKernels; }
+namespace AVX2 {
+extern const MomentTensorKernels momentTensorKernels;
+extern const SchNetKernels schNetKernels;
+}
+namespace AVX512 {
+extern const MomentTensorKernels momentTensorKernels;
+extern const SchNetKernels schNetKernels;
+}
 
 InstructionSet detectInstructionSet() {
     // The features of the x86-64-v4 and v3 levels that compilers make use of.
@@ -18,26 +28,32 @@ InstructionSet detectInstructionSet() {
     return v4 ? InstructionSet::AVX512 : (v3 ? InstructionSet::AVX2 : InstructionSet::Baseline);
 }
 
-const SchNetKernels& getSchNetKernels(InstructionSet set) {
-    switch (set) {
-        case InstructionSet::AVX512: return AVX512::schNetKernels;
-        case InstructionSet::AVX2: return AVX2::schNetKernels;
-        default: return Baseline::schNetKernels;
-    }
-}
-
 #else
 
-namespace Baseline { extern const SchNetKernels schNetKernels; }
+namespace AVX2 = Baseline;
+namespace AVX512 = Baseline;
 
 InstructionSet detectInstructionSet() {
     return InstructionSet::Baseline;
 }
 
-const SchNetKernels& getSchNetKernels(InstructionSet) {
-    return Baseline::schNetKernels;
+#endif
+
+template <class Kernels>
+static const Kernels& select(InstructionSet set, const Kernels& baseline, const Kernels& avx2, const Kernels& avx512) {
+    switch (set) {
+        case InstructionSet::AVX512: return avx512;
+        case InstructionSet::AVX2: return avx2;
+        default: return baseline;
+    }
 }
 
-#endif
+const MomentTensorKernels& getMomentTensorKernels(InstructionSet set) {
+    return select(set, Baseline::momentTensorKernels, AVX2::momentTensorKernels, AVX512::momentTensorKernels);
+}
+
+const SchNetKernels& getSchNetKernels(InstructionSet set) {
+    return select(set, Baseline::schNetKernels, AVX2::schNetKernels, AVX512::schNetKernels);
+}
 
 }

@@ -7,6 +7,7 @@
 
 namespace meanforce {
 
+struct MomentTensorKernels;
 struct SchNetKernels;
 
 enum class InstructionSet {
@@ -16,6 +17,7 @@ enum class InstructionSet {
 /** The best instruction set of this processor that was compiled. */
 InstructionSet detectInstructionSet();
 
+const MomentTensorKernels& getMomentTensorKernels(InstructionSet set);
 const SchNetKernels& getSchNetKernels(InstructionSet set);
 
 }

@@ -152,42 +152,53 @@ MEANFORCE_INLINE void gradientsOfRow(const Row& row, const Filters& filters, int
 
 // ---- exact filters ----
 
+/** (1+cos(phase))/2, with d(phase)/dr given; slope is its derivative. */
+double raisedCosine(double phase, double phaseSlope, double& slope) {
+    slope = -0.5*phaseSlope*::sin(phase);
+    return 0.5*(1+::cos(phase));
+}
+
 double cutoffFunction(const SchNetRadial& radial, double r, double& slope) {
-    const double rc = radial.cutoff, r0 = radial.lowerCutoff;
-    slope = 0.0;
-    if (r >= rc || (radial.cutoffFunction == 1 && r <= r0))
-        return 0.0;
-    if (radial.cutoffFunction == 2) {
-        const double u = r/rc;
-        slope = -30*u*u*(1-u)*(1-u)/rc;
-        return 1-u*u*u*(10-u*(15-6*u));
+    const double rc = radial.cutoff, r0 = radial.lowerCutoff, u = r/rc;
+    switch (radial.cutoffFunction) {
+        case CutoffFunction::Polynomial:
+            slope = -30*u*u*(1-u)*(1-u)/rc;
+            return 1-u*u*u*(10-u*(15-6*u));
+        case CutoffFunction::ShiftedCosine:
+            slope = 0.0;
+            return r <= r0 ? 1.0 : raisedCosine(M_PI*(r-r0)/(rc-r0), M_PI/(rc-r0), slope);
+        default:
+            slope = 0.0;
+            if (r0 == 0.0)
+                return raisedCosine(M_PI*u, M_PI/rc, slope);
+            return r <= r0 ? 0.0 : raisedCosine(M_PI*(2*(r-r0)/(rc-r0)+1), 2*M_PI/(rc-r0), slope);
     }
-    const double k = (radial.cutoffFunction == 1 ? 2*M_PI/(rc-r0) : M_PI/rc);
-    const double phase = (radial.cutoffFunction == 1 ? k*(r-r0)+M_PI : k*r);
-    slope = -0.5*k*::sin(phase);
-    return 0.5*(::cos(phase)+1);
 }
 
 /** The radial basis of one pair and its derivative. */
 void evaluateBasis(const SchNetRadial& radial, double r, float* value, float* slope) {
-    const double e = ::exp(-radial.alpha*r);
-    const float x = (float) (radial.expNormal ? e : r), dx = (float) (radial.expNormal ? -radial.alpha*e : 1.0);
-    for (int k = 0; k < radial.numBasis; k += LANES) {
-        const Vector width = load(radial.widths+k), delta = x-load(radial.centers+k);
+    double x = r, xSlope = 1.0, factor = 1.0, factorSlope = 0.0;
+    if (radial.expNormal) {
+        x = ::exp(-radial.alpha*r);
+        xSlope = -radial.alpha*x;
+        factor = raisedCosine(M_PI*r/radial.cutoff, M_PI/radial.cutoff, factorSlope);
+    }
+    for (int k = 0; k < radial.numFunctions; k += LANES) {
+        const Vector width = load(radial.widths+k), delta = (float) x-load(radial.centers+k);
         const Vector b = exp(-width*delta*delta);
-        store(b, value+k);
-        store(-2.0f*dx*width*delta*b, slope+k);
+        store((float) factor*b, value+k);
+        store(((float) factorSlope-(float) (2*factor*xSlope)*width*delta)*b, slope+k);
     }
 }
 
 /** W and dW/dr of some pairs, through the filter network and, for dW/dr, its tangent. */
 void evaluateFilters(const SchNetModel& model, const SchNetBlock& block, int count, const float* r, float* W, float* dW, float* scratch) {
     const DenseLayer &first = block.filter[0], &second = block.filter[1];
-    const int numBasis = roundUp(first.inputs, LANES), inner = roundUp(first.outputs, LANES);
-    float *basis = scratch, *basisSlope = basis+(long) count*numBasis, *z = basisSlope+(long) count*numBasis;
+    const int basisSize = roundUp(first.inputs, LANES), inner = roundUp(first.outputs, LANES);
+    float *basis = scratch, *basisSlope = basis+(long) count*basisSize, *z = basisSlope+(long) count*basisSize;
     float *dz = z+(long) count*inner, *slope = dz+(long) count*inner;
     for (int p = 0; p < count; p++)
-        evaluateBasis(model.radial, r[p], basis+(long) p*numBasis, basisSlope+(long) p*numBasis);
+        evaluateBasis(model.radial, r[p], basis+(long) p*basisSize, basisSlope+(long) p*basisSize);
     forward(first, count, basis, z);
     activate(model.activation, z, slope, (long) count*inner);
     forward(second, count, z, W);
@@ -222,7 +233,7 @@ long pairScratch(const SchNetModel& model, int longestRow) {
     const long padded = roundUp(longestRow, LANES);
     long size = (2*6+1)*padded+longestBatch(longestRow);
     if (model.degree == 0)
-        size += longestBatch(longestRow)*(2L*model.filters+2L*roundUp(model.radial.numBasis, LANES)+3L*model.filters);
+        size += longestBatch(longestRow)*(2L*model.filters+2L*roundUp(model.radial.numFunctions, LANES)+3L*model.filters);
     return size;
 }
 

@@ -7,11 +7,15 @@
 
 namespace meanforce {
 
-/** How the radial basis and the cutoff function of exact filters are computed. */
+enum class CutoffFunction {
+    Cosine, ShiftedCosine, Polynomial
+};
+
+/** How the inputs of exact filters are computed: see SchNetForce. */
 struct SchNetRadial {
     bool expNormal;                  // else Gaussian
-    int cutoffFunction;              // 0: cosine, 1: shifted cosine, 2: polynomial
-    int numBasis;
+    CutoffFunction cutoffFunction;
+    int numFunctions;
     double cutoff, lowerCutoff, alpha;
     const float *centers, *widths;   // padded; widths are gamma or beta
 };

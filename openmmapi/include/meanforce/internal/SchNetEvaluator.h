@@ -9,11 +9,11 @@
 namespace meanforce {
 
 /** The equations of SchNetForce's header in double precision: the specification. */
-class MEANFORCE_EXPORT SchNetModel {
+class MEANFORCE_EXPORT SchNetEvaluator {
 public:
-    SchNetModel() = default;
+    SchNetEvaluator() = default;
     /** The model as the force says, with its grid or with the filter network. */
-    explicit SchNetModel(const SchNetForce& force);
+    explicit SchNetEvaluator(const SchNetForce& force);
     /** Take the filters from these tables, one for each block; if there are none, from the filter network. */
     void setFilterTables(const std::vector<FilterTable>& tables) {
         this->tables = tables;

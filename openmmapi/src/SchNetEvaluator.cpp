@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "meanforce/internal/SchNetModel.h"
+#include "meanforce/internal/SchNetEvaluator.h"
 #include <algorithm>
 
 using namespace OpenMM;
@@ -15,7 +15,7 @@ vector<FilterTable> makeFilterTables(double cutoff, int degree, int intervals, i
     return tables;
 }
 
-SchNetModel::SchNetModel(const SchNetForce& force) : features(force.getNumFeatures()), filters(force.getNumFilters()),
+SchNetEvaluator::SchNetEvaluator(const SchNetForce& force) : features(force.getNumFeatures()), filters(force.getNumFilters()),
         numReadouts(force.getNumReadouts()), embeddings(force.getEmbeddings()), typeEnergies(force.getTypeEnergies()),
         activation(activationOf(force.getActivation())), filterNetwork(force), network(force) {
     for (int b = 0; b < force.getNumBlocks(); b++) {
@@ -26,7 +26,7 @@ SchNetModel::SchNetModel(const SchNetForce& force) : features(force.getNumFeatur
     tables = makeFilterTables(force.getCutoff(), force.getFilterDegree(), force.getNumFilterIntervals(), force.getNumBlocks(), force.getFilterTables());
 }
 
-void SchNetModel::evaluateFilters(int block, double r, vector<double>& W, vector<double>* dWdr) const {
+void SchNetEvaluator::evaluateFilters(int block, double r, vector<double>& W, vector<double>* dWdr) const {
     double* slopes = (dWdr == nullptr ? nullptr : dWdr->data());
     if (tables.empty())
         filterNetwork.evaluate(block, r, W.data(), slopes);
@@ -34,7 +34,7 @@ void SchNetModel::evaluateFilters(int block, double r, vector<double>& W, vector
         tables[block].evaluate(r, W.data(), slopes);
 }
 
-void SchNetModel::evaluate(const vector<Edge>& edges, const vector<int>& types, double temperature, vector<double>& A, vector<double>& B,
+void SchNetEvaluator::evaluate(const vector<Edge>& edges, const vector<int>& types, double temperature, vector<double>& A, vector<double>& B,
         vector<Vec3>* forces) const {
     const int numBeads = (int) types.size();
     vector<double> y(numBeads*features, 0.0), dUdy(numBeads*features, 0.0);
@@ -68,7 +68,7 @@ void SchNetModel::evaluate(const vector<Edge>& edges, const vector<int>& types, 
     }
 }
 
-vector<double> SchNetModel::sumMessages(int block, const vector<Edge>& edges, const vector<double>& h) const {
+vector<double> SchNetEvaluator::sumMessages(int block, const vector<Edge>& edges, const vector<double>& h) const {
     vector<double> m(h.size(), 0.0), W(filters);
     for (const Edge& edge : edges)
         if (edge.i < edge.j) {
@@ -81,7 +81,7 @@ vector<double> SchNetModel::sumMessages(int block, const vector<Edge>& edges, co
     return m;
 }
 
-void SchNetModel::updateFeatures(int block, const vector<int>& types, const vector<double>& m, vector<double>& y, Trace& trace) const {
+void SchNetEvaluator::updateFeatures(int block, const vector<int>& types, const vector<double>& m, vector<double>& y, Trace& trace) const {
     trace.slopes.assign(y.size(), 0.0);
     vector<double> hidden(features), change(features);
     for (int i = 0; i < (int) types.size(); i++) {
@@ -96,7 +96,7 @@ void SchNetModel::updateFeatures(int block, const vector<int>& types, const vect
     }
 }
 
-vector<double> SchNetModel::propagateBack(const vector<Edge>& edges, const vector<int>& types, const vector<Trace>& traces,
+vector<double> SchNetEvaluator::propagateBack(const vector<Edge>& edges, const vector<int>& types, const vector<Trace>& traces,
         vector<double>& dUdy) const {
     vector<double> dUdr(edges.size(), 0.0);
     for (int b = (int) blocks.size()-1; b >= 0; b--) {
@@ -115,7 +115,7 @@ vector<double> SchNetModel::propagateBack(const vector<Edge>& edges, const vecto
     return dUdr;
 }
 
-vector<double> SchNetModel::sumGradients(int block, const vector<Edge>& edges, const vector<double>& h, const vector<double>& g,
+vector<double> SchNetEvaluator::sumGradients(int block, const vector<Edge>& edges, const vector<double>& h, const vector<double>& g,
         vector<double>& dUdr) const {
     vector<double> dUdh(h.size(), 0.0), W(filters), dWdr(filters);
     for (size_t e = 0; e < edges.size(); e++) {
