@@ -540,6 +540,8 @@ void forcesOfRow(const MomentTensorModel& model, const int* types, int place, in
             const int j = pairs.place[e];
             const float *block = scratch+(long) (e/LANES)*BLOCK+e%LANES, *table = model.table+(long) pairs.interval[e]*stride+c;
             const float* Gj = gradients+(long) j*M*width+c;
+            // Rows of other beads come from afar: ask for one that the next row of pairs needs.
+            const float* ahead = gradients+(long) pairs.place[roundUp(count, LANES)+e]*M*width+c;
             Vector B[4], dB[4], aj = {}, total[4] = {};
             MEANFORCE_UNROLL
             for (int s = 0; s < 4; s++) {
@@ -556,6 +558,7 @@ void forcesOfRow(const MomentTensorModel& model, const int* types, int place, in
                 Vector S = {}, Sx = {}, Sy = {}, Sz = {};
                 MEANFORCE_UNROLL
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
+                    __builtin_prefetch(ahead+lm*width);
                     Vector h = load(Gj+lm*width);
                     if (ONE_TYPE)
                         h = (l%2 == 0 ? Gi[lm]+h : Gi[lm]-h);
