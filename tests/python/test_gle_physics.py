@@ -9,6 +9,7 @@ TestGLEIntegrator.cpp.
 import numpy as np
 import openmm
 import pytest
+import scipy.spatial.transform
 import scipy.special
 
 import gle_physics as physics
@@ -373,3 +374,25 @@ def test_brownian_limit_diffuses_as_the_friction_says():
     wrong = physics.Estimate.of(x[:, None] ** 2 / (2 * h * steps))
     assert wrong.deviation(expected) > 5 * ONE
     assert wrong.deviation(MemoryKernel.white(500.0).diffusion(TEMPERATURE, 1.0, h)) < ONE
+
+
+def test_matrix_valued_memory():
+    """The velocities of free particles in a tilted film have all nine correlations of the kernel."""
+    h, lags, count = 0.1, np.arange(0, 40, 2), 1000
+    turn = scipy.spatial.transform.Rotation.from_euler("x", 0.6).as_matrix()
+    along, across = exponential(2.0, 0.5) + MemoryKernel.damped_cosine(4.0, 0.0, 1.0, 6.0), exponential(5.0, 0.2)
+    kernel = MemoryKernel.matrix(along, turn @ np.diag([1.0, 1.0, 0.0]) @ turn.T)
+    kernel = kernel + MemoryKernel.matrix(across, turn @ np.diag([0.0, 0.0, 1.0]) @ turn.T)
+    integrator = meanforce.GLEIntegrator(TEMPERATURE, kernel, h)
+    integrator.setRandomNumberSeed(3)
+    states = run_integrator(integrator, FREE, np.zeros(3 * count), normal(3 * count, 1), 600)
+    v = np.array([v.reshape(-1, 3) for _, v, _ in states])
+    products = [np.einsum("tni,tnj->nij", v[lag:], v[: 600 - lag]) / (600 - lag) for lag in lags]
+    found, exact = physics.Estimate.of(np.stack(products, axis=1)), kernel.vacf(lags, h)
+    assert found.deviation(exact) < MANY
+    assert np.abs(exact[:, 1, 2]).max() > 0.2
+    # the control: the same friction along each axis of the laboratory, but no coupling between them
+    straight = MemoryKernel.matrix(along, np.diag([1.0, 1.0, 0.0])) + MemoryKernel.matrix(
+        across, np.diag([0.0, 0.0, 1.0])
+    )
+    assert found.deviation(straight.vacf(lags, h)) > 2 * MANY

@@ -21,23 +21,21 @@ void CpuBeadForceKernel::initialize(const System& system, const BeadForce& force
     periodic = force.usesPeriodicBoundaryConditions();
     temperatureParameter = force.getTemperatureParameter();
     hasTemperatureDerivative = force.hasTemperatureDerivative();
-    members.clear();
+    particles.clear();
     types.clear();
     replicas.clear();
     for (int type = 0; type < force.getNumTypes(); type++)
         for (int i = 0; i < force.getNumParticles(); i++)
             if (force.getParticleType(i) == type) {
-                members.push_back(i);
+                particles.push_back(i);
                 types.push_back(type);
                 replicas.push_back(force.getParticleReplica(i));
             }
-    particles = members;
-    places.resize(members.size());
-    positions.resize(members.size());
+    positions.resize(particles.size());
     A.assign(particles.size(), 0.0f);
     B.assign(particles.size(), 0.0f);
     replicaEnergies.assign(force.getNumReplicas(), 0.0);
-    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, replicas);
+    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, force.getNumReplicas() > 1 ? replicas : vector<int>());
     readParameters(force);
 }
 
@@ -47,32 +45,22 @@ void CpuBeadForceKernel::copyParametersToContext(ContextImpl& context, const Bea
 
 double CpuBeadForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy, double temperature) {
     auto& data = *static_cast<ReferencePlatform::PlatformData*>(context.getPlatformData());
-    const Vec3* box = data.periodicBoxVectors;
+    copy(data.periodicBoxVectors, data.periodicBoxVectors+3, box);
     if (periodic)
         BeadForceImpl::checkBox(forceName, box, cutoff);
-    gatherPositions(*data.positions, box);
-    if (list->update(positions, box, parallel))
-        for (size_t place = 0; place < particles.size(); place++) {
-            particles[place] = members[list->getOrder()[place]];
-            places[list->getOrder()[place]] = (int) place;
-        }
-    compute(box, temperature, includeForces ? data.forces : nullptr);
-    double energy, entropy;
-    sumEnergies(temperature, energy, entropy);
+    gatherPositions(*data.positions);
+    list->update(positions, box, parallel);
+    compute(temperature, includeForces ? data.forces : nullptr);
+    double energy = 0.0, entropy = 0.0;
+    replicaEnergies.assign(replicaEnergies.size(), 0.0);
+    for (size_t bead = 0; bead < particles.size(); bead++) {
+        energy += A[bead]-temperature*B[bead];
+        entropy += B[bead];
+        replicaEnergies[replicas[bead]] += A[bead]-temperature*B[bead];
+    }
     if (hasTemperatureDerivative)
         addTemperatureDerivative(context, -entropy);
     return energy;
-}
-
-void CpuBeadForceKernel::sumEnergies(double temperature, double& energy, double& entropy) {
-    energy = entropy = 0.0;
-    replicaEnergies.assign(replicaEnergies.size(), 0.0);
-    for (size_t i = 0; i < members.size(); i++) {
-        const double Ai = A[places[i]], Bi = B[places[i]];
-        energy += Ai-temperature*Bi;
-        entropy += Bi;
-        replicaEnergies[replicas[i]] += Ai-temperature*Bi;
-    }
 }
 
 void CpuBeadForceKernel::addTemperatureDerivative(ContextImpl& context, double value) {
@@ -80,18 +68,18 @@ void CpuBeadForceKernel::addTemperatureDerivative(ContextImpl& context, double v
     (*data.energyParameterDerivatives)[temperatureParameter] += value;
 }
 
-void CpuBeadForceKernel::gatherPositions(const vector<Vec3>& all, const Vec3* box) {
+void CpuBeadForceKernel::gatherPositions(const vector<Vec3>& all) {
     double largest = numeric_limits<double>::max();
     if (periodic)
         largest = CpuNeighborList::MaxImage*min({box[0][0], box[1][1], box[2][2]});
     int bad = -1;
-    for (size_t bead = 0; bead < members.size(); bead++) {
-        positions[bead] = all[members[bead]];
+    for (size_t bead = 0; bead < particles.size(); bead++) {
+        positions[bead] = all[particles[bead]];
         bool good = true;
         for (int k = 0; k < 3; k++)
             good &= (fabs(positions[bead][k]) <= largest);    // false for NaN
-        if (!good && (bad == -1 || members[bead] < bad))
-            bad = members[bead];
+        if (!good && (bad == -1 || particles[bead] < bad))
+            bad = particles[bead];
     }
     if (bad != -1)
         throw BeadForceImpl::positionError(forceName, bad);

@@ -9,10 +9,8 @@
 namespace meanforce {
 
 /**
- * What all kernels of a BeadForce on the CPU platform share.  The beads that take part are numbered by their places in the
- * Verlet list that gives each bead's neighbours, by type and then in space, so that neighbours are near in memory.  Only
- * particles change their places, when the list is rebuilt; the number of beads of each type does not.  Positions are double
- * precision.
+ * What all kernels of a BeadForce on the CPU platform share.  The beads that take part are numbered by type, then by index; a
+ * Verlet list gives them places, and each place's neighbours.
  */
 class CpuBeadForceKernel : public CalcBeadForceKernel {
 public:
@@ -30,25 +28,26 @@ protected:
     /** Read the parameters of the family's class; the beads below are already set. */
     virtual void readParameters(const BeadForce& force) = 0;
     /**
-     * Compute the energy A_i-T B_i of each bead, and add the forces on particles.  `list` is up to date.
+     * Compute the energy A_i-T B_i of each bead, and add the forces on particles.  The list is up to date.  What is stored for
+     * neighbours to read should be stored by place; A and B are numbered by bead, so that their sums do not depend on places.
      *
-     * @param box       the periodic box vectors
      * @param forces    the forces on particles, or null if they are not wanted
      */
-    virtual void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) = 0;
+    virtual void compute(double temperature, std::vector<OpenMM::Vec3>* forces) = 0;
+    /** The particle that is the bead at a place of the list. */
+    int particleAt(int place) const {
+        return particles[list->getOrder()[place]];
+    }
     CpuParallel parallel;
     bool periodic;
     double cutoff;
-    std::vector<int> particles, types;              // of each bead
+    std::vector<int> particles, types, replicas;    // of each bead
+    std::vector<OpenMM::Vec3> positions;            // of each bead
+    OpenMM::Vec3 box[3];
     std::unique_ptr<CpuNeighborList> list;
     std::vector<float> A, B;                        // of each bead; B stays 0 unless the energy depends on the temperature
-    // In the order of types and indices, which never changes: sums over it do not depend on when the list was built.
-    std::vector<OpenMM::Vec3> positions;
-    std::vector<int> places;                        // the bead, that is the place, of each of them
 private:
-    void gatherPositions(const std::vector<OpenMM::Vec3>& all, const OpenMM::Vec3* box);
-    void sumEnergies(double temperature, double& energy, double& entropy);
-    std::vector<int> members, replicas;             // in that order
+    void gatherPositions(const std::vector<OpenMM::Vec3>& all);
     std::string forceName, temperatureParameter;
     bool hasTemperatureDerivative;
     std::vector<double> replicaEnergies;

@@ -150,7 +150,7 @@ int CpuCalcMomentTensorForceKernel::findLongestRow() const {
     return longest;
 }
 
-void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
+void CpuCalcMomentTensorForceKernel::compute(double temperature, vector<Vec3>* forces) {
     const int numBeads = (int) particles.size();
     const int numThreads = max(1, min(parallel.getNumThreads(), numBeads/MIN_BEADS_PER_THREAD));
     if (tiles.empty())
@@ -158,8 +158,8 @@ void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature
     workspaces.resize(numThreads);
     const long scratchSize = kernels.getScratchSize(model, findLongestRow());
     for (int place = 0; place < numBeads; place++) {
-        const CpuNeighborList::Bead& bead = list->getBead(place);
-        beads[place] = {{bead.position[0], bead.position[1], bead.position[2]}, {bead.image[0], bead.image[1], bead.image[2]}, particles[place]};
+        const Vec3& x = positions[list->getOrder()[place]];
+        beads[place] = {{x[0], x[1], x[2]}, particleAt(place)};
     }
     geometry.beads = beads.data();
     geometry.types = types.data();
@@ -199,7 +199,7 @@ void CpuCalcMomentTensorForceKernel::compute(const Vec3* box, double temperature
                 for (const Workspace& part : workspaces)
                     for (int k = 0; k < 3; k++)
                         sum[k] += part.forces[4*place+k];
-                (*forces)[particles[place]] += Vec3(sum[0], sum[1], sum[2])*(1/4294967296.0);
+                (*forces)[particleAt(place)] += Vec3(sum[0], sum[1], sum[2])*(1/4294967296.0);
             }
         }
     });
@@ -225,9 +225,10 @@ void CpuCalcMomentTensorForceKernel::computeMoments(Workspace& workspace, int fi
         }
         kernels.evaluateNetwork(model, types[tile.first], tile.count, seed, moments.data()+tile.first*size, outputs.data(), workspace.scratch.data());
         for (int i = 0; i < tile.count; i++) {
-            A[tile.first+i] = outputs[i*model.numReadouts];
+            const int bead = list->getOrder()[tile.first+i];
+            A[bead] = outputs[i*model.numReadouts];
             if (model.numReadouts == 2)
-                B[tile.first+i] = outputs[2*i+1];
+                B[bead] = outputs[2*i+1];
         }
     }
 }

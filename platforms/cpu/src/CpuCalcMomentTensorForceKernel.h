@@ -13,7 +13,8 @@ class MomentTensorForce;
 
 /**
  * MomentTensorForce on the CPU platform.  Distances are computed in double precision, everything that follows in single;
- * forces are summed in fixed point.  Channels lie on vector lanes where beads meet their neighbours.
+ * forces are summed in fixed point.  Channels lie on vector lanes where beads meet their neighbours.  Beads are numbered by
+ * their places in the neighbour list, which are sorted by type.
  *
  * A thread takes some tiles of beads of one type.  For each bead it goes through its row of neighbours, which gives the
  * moments, and keeps the pairs that the row owns; each tile then goes through the network.  When all threads are done, each
@@ -27,7 +28,7 @@ public:
     }
 protected:
     void readParameters(const BeadForce& force) override;
-    void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) override;
+    void compute(double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
     struct Tile {
         int first, count;

@@ -71,8 +71,11 @@ void CpuCalcPairSplineForceKernel::readParameters(const BeadForce& beadForce) {
     sums.resize(parallel.getNumThreads());
 }
 
-void CpuCalcPairSplineForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
+void CpuCalcPairSplineForceKernel::compute(double temperature, vector<Vec3>* forces) {
     const int numBeads = (int) particles.size();
+    placeOf.resize(numBeads);
+    for (int place = 0; place < numBeads; place++)
+        placeOf[list->getOrder()[place]] = place;
     const int parts = max(1, min(parallel.getNumThreads(), numBeads/MIN_BEADS_PER_THREAD));
     const vector<int> first = divideWork(parts);
     parallel.run(parts, 1, [&](int thread, int begin, int end) {
@@ -85,15 +88,15 @@ void CpuCalcPairSplineForceKernel::compute(const Vec3* box, double temperature, 
             const Sum& other = sums[part][bead];
             total = {total.x+other.x, total.y+other.y, total.z+other.z, total.energy+other.energy};
         }
-        A[places[bead]] = (float) total.energy;
+        A[bead] = (float) total.energy;
         if (forces != nullptr)
-            (*forces)[particles[places[bead]]] += Vec3(total.x, total.y, total.z);
+            (*forces)[particles[bead]] += Vec3(total.x, total.y, total.z);
     }
 }
 
 const CpuNeighborList::Neighbor* CpuCalcPairSplineForceKernel::firstLater(int bead) const {
     // Rows are sorted by bead.  Two images of one neighbour stand in the rows of both beads.
-    const int place = places[bead];
+    const int place = placeOf[bead];
     return lower_bound(list->begin(place), list->end(place), bead, [&](const CpuNeighborList::Neighbor& n, int bead) {
         return list->getOrder()[n.place()] < bead;
     });
@@ -106,7 +109,7 @@ vector<int> CpuCalcPairSplineForceKernel::divideWork(int parts) const {
         return {0, numBeads};
     vector<long long> before = {0};
     for (int bead = 0; bead < numBeads; bead++)
-        before.push_back(before[bead]+(list->end(places[bead])-firstLater(bead)));
+        before.push_back(before[bead]+(list->end(placeOf[bead])-firstLater(bead)));
     vector<int> first;
     for (int part = 0; part < parts; part++)
         first.push_back((int) (lower_bound(before.begin(), before.end()-1, before[numBeads]*part/parts)-before.begin()));
@@ -117,20 +120,20 @@ vector<int> CpuCalcPairSplineForceKernel::divideWork(int parts) const {
 void CpuCalcPairSplineForceKernel::computeBeads(int begin, int end, CpuPairRow& memory, vector<Sum>& sums) const {
     sums.assign(particles.size(), {0.0, 0.0, 0.0, 0.0});
     for (int bead = begin; bead < end; bead++) {
-        const CpuNeighborList::Neighbor *first = firstLater(bead), *last = list->end(places[bead]);
+        const CpuNeighborList::Neighbor *first = firstLater(bead), *last = list->end(placeOf[bead]);
         CpuPairRow::View row = memory.reserve(last-first);
-        findPairRow(*list, places[bead], first, last, cutoff*cutoff, row);
-        if (!exclusions[particles[places[bead]]].empty())
+        findPairRow(*list, placeOf[bead], first, last, cutoff*cutoff, row);
+        if (!exclusions[particles[bead]].empty())
             removeExclusions(bead, row);
         evaluateRow(bead, {numFunctions, cutoff, numFunctions/cutoff, pieces.data(), &start[types[bead]*numTypes], types.data()}, row, &sums[0].x);
     }
 }
 
 void CpuCalcPairSplineForceKernel::removeExclusions(int bead, CpuPairRow::View& row) const {
-    const vector<int>& excluded = exclusions[particles[places[bead]]];
+    const vector<int>& excluded = exclusions[particles[bead]];
     int count = 0;
     for (int e = 0; e < row.count; e++) {
-        if (binary_search(excluded.begin(), excluded.end(), particles[places[row.bead[e]]]))
+        if (binary_search(excluded.begin(), excluded.end(), particles[row.bead[e]]))
             continue;
         row.bead[count] = row.bead[e];
         row.x[count] = row.x[e];

@@ -25,13 +25,12 @@ public:
     using CpuBeadForceKernel::CpuBeadForceKernel;
 protected:
     void readParameters(const BeadForce& force) override;
-    void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) override;
+    void compute(double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
     /** The force on a bead and its energy. */
     struct Sum {
         double x, y, z, energy;
     };
-    // Here beads are numbered in the order that never changes, so that sums do not depend on places.
     /** The first neighbour of a bead with a higher number. */
     const CpuNeighborList::Neighbor* firstLater(int bead) const;
     void computeBeads(int begin, int end, CpuPairRow& memory, std::vector<Sum>& sums) const;
@@ -41,6 +40,7 @@ private:
     std::vector<double> pieces;
     std::vector<int> start;                         // [type][type of the neighbour]
     std::vector<std::vector<int> > exclusions;      // of each particle
+    std::vector<int> placeOf;                       // of each bead
     std::vector<CpuPairRow> rows;                   // of each thread
     std::vector<std::vector<Sum> > sums;            // of each thread, for each bead
 };

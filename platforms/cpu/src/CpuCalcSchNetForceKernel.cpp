@@ -55,8 +55,8 @@ void CpuCalcSchNetForceKernel::readParameters(const BeadForce& force) {
     network = make_unique<CpuSchNet>(parametersOf(dynamic_cast<const SchNetForce&>(force)), detectInstructionSet());
 }
 
-void CpuCalcSchNetForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
-    numberBeads(box);
+void CpuCalcSchNetForceKernel::compute(double temperature, vector<Vec3>* forces) {
+    numberBeads();
     network->evaluate(parallel, orderedTypes, rowStart, [&](int i, CpuPairs& pairs) { findPairs(i, pairs); }, temperature,
             orderedA, orderedB, forces == nullptr ? nullptr : &orderedForces);
     for (size_t i = 0; i < order.size(); i++) {
@@ -67,30 +67,35 @@ void CpuCalcSchNetForceKernel::compute(const Vec3* box, double temperature, vect
     }
 }
 
-void CpuCalcSchNetForceKernel::numberBeads(const Vec3* box) {
-    // The list's places depend on when it was built, this order only on where the beads are.
-    sortSpatially(positions, periodic ? box : nullptr, order);
-    for (int& bead : order)
-        bead = places[bead];
-    number.resize(order.size());
-    orderedTypes.resize(order.size());
-    rowStart.assign(1, 0);
-    for (size_t i = 0; i < order.size(); i++) {
-        number[order[i]] = (int) i;
+void CpuCalcSchNetForceKernel::numberBeads() {
+    const int numBeads = (int) particles.size();
+    sortSpatially(positions, replicas, (int) getReplicaEnergies().size(), periodic ? box : nullptr, order);
+    vector<int> number(numBeads);
+    orderedTypes.resize(numBeads);
+    for (int i = 0; i < numBeads; i++) {
+        number[order[i]] = i;
         orderedTypes[i] = types[order[i]];
-        rowStart.push_back(rowStart.back()+1+(int) (list->end(order[i])-list->begin(order[i])));
     }
+    place.resize(numBeads);
+    numberAt.resize(numBeads);
+    for (int k = 0; k < numBeads; k++) {
+        numberAt[k] = number[list->getOrder()[k]];
+        place[numberAt[k]] = k;
+    }
+    rowStart.assign(1, 0);
+    for (int i = 0; i < numBeads; i++)
+        rowStart.push_back(rowStart.back()+1+(int) (list->end(place[i])-list->begin(place[i])));
 }
 
 void CpuCalcSchNetForceKernel::findPairs(int i, CpuPairs& pairs) const {
-    const int bead = order[i];
-    pairs.reserve(list->end(bead)-list->begin(bead));
-    for (const CpuNeighborList::Neighbor* neighbor = list->begin(bead); neighbor != list->end(bead); neighbor++) {
+    const CpuNeighborList::Neighbor *begin = list->begin(place[i]), *end = list->end(place[i]);
+    pairs.reserve(end-begin);
+    for (const CpuNeighborList::Neighbor* neighbor = begin; neighbor != end; neighbor++) {
         // Every pair is in the rows of both; taking turns gives each row its share.
-        const int j = number[neighbor->place()];
+        const int j = numberAt[neighbor->place()];
         if ((j > i) != ((i+j)%2 == 1))
             continue;
-        const Vec3 delta = list->getDelta(bead, *neighbor);
+        const Vec3 delta = list->getDelta(place[i], *neighbor);
         const double r2 = delta.dot(delta);
         if (r2 >= cutoff*cutoff)
             continue;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "CpuNeighborList.h"
-#include "openmm/OpenMMException.h"
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -23,8 +22,6 @@ const int CpuNeighborList::SHIFTS[27][3] = {
 bool CpuNeighborList::update(const vector<Vec3>& positions, const Vec3* boxVectors, CpuParallel& parallel) {
     const int numBeads = (int) positions.size();
     const bool rebuild = !isValid(positions, boxVectors);
-    if (positions.size() > MaxBeads)
-        throw OpenMMException("CpuNeighborList: there can be at most "+to_string(MaxBeads)+" beads, found "+to_string(positions.size()));
     if (rebuild) {
         copy(boxVectors, boxVectors+3, box);
         builtAt = positions;

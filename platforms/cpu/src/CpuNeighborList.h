@@ -2,9 +2,7 @@
 #pragma once
 #include "CpuParallel.h"
 #include "openmm/Vec3.h"
-#include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 namespace meanforce {
@@ -39,7 +37,7 @@ public:
         std::uint32_t packed;
     };
     /** More beads have no place in a Neighbor. */
-    static constexpr std::size_t MaxBeads = 1<<27;
+    static constexpr int MaxBeads = 1<<27;
     /**
      * @param types      of all beads, to sort their places by; if empty, they have one type
      * @param replicas   of all beads, 0, 1, ...; beads of different replicas do not see each other.  If empty, there is one
@@ -82,15 +80,12 @@ public:
         }
         return delta;
     }
+private:
     /** What neighbours need to know of the bead at a place; its position plus the box times image was in the box. */
     struct Bead {
         OpenMM::Vec3 position;
         int image[3];
     };
-    const Bead& getBead(int place) const {
-        return beads[place];
-    }
-private:
     struct Row {
         const Neighbor *first, *last;
     };

@@ -16,7 +16,7 @@ static unsigned int spreadBits(unsigned int n) {
     return (n | (n << 2)) & 0x09249249;
 }
 
-void sortSpatially(const vector<Vec3>& positions, const Vec3* box, vector<int>& order) {
+void sortSpatially(const vector<Vec3>& positions, const vector<int>& replicas, int numReplicas, const Vec3* box, vector<int>& order) {
     const int numBeads = (int) positions.size();
     order.resize(numBeads);
     if (numBeads == 0)
@@ -29,11 +29,11 @@ void sortSpatially(const vector<Vec3>& positions, const Vec3* box, vector<int>& 
                 high[k] = max(high[k], x[k]);
             }
     int bits = 0;
-    while (bits < 7 && (8LL << 3*bits) <= numBeads)
+    while (bits < 7 && (8LL << 3*bits)*numReplicas <= numBeads)
         bits++;
     const int numCells = 1 << bits;
-    vector<unsigned int> cell(numBeads);
-    vector<int> start((1 << 3*bits)+1, 0);
+    vector<size_t> cell(numBeads);
+    vector<int> start(((size_t) numReplicas << 3*bits)+1, 0);
     for (int i = 0; i < numBeads; i++) {
         Vec3 s = positions[i]-low;
         if (box != nullptr) {
@@ -48,7 +48,7 @@ void sortSpatially(const vector<Vec3>& positions, const Vec3* box, vector<int>& 
             // At absurd positions the fraction is not a number.
             c[k] = (fraction > 0 ? (unsigned int) min(numCells-1.0, fraction*numCells) : 0);
         }
-        cell[i] = spreadBits(c[0]) | spreadBits(c[1]) << 1 | spreadBits(c[2]) << 2;
+        cell[i] = ((size_t) replicas[i] << 3*bits)+(spreadBits(c[0]) | spreadBits(c[1]) << 1 | spreadBits(c[2]) << 2);
         start[cell[i]+1]++;
     }
     for (size_t c = 1; c < start.size(); c++)

@@ -29,72 +29,125 @@ constexpr bool HAS_GRADIENT[25][3] = {
 
 // ---- rows of neighbours ----
 
-/** Displacements, squares of distances and chosen neighbours of one row. */
+/** Displacements and squares of distances: of all candidates in one row, then of the pairs within the cutoff. */
 struct RowScratch {
     double *x, *y, *z, *r2;
     int *own, *others;
 };
 
-/** The vectors to all neighbours.  Exact to the last bit whatever the images are: differences come first. */
+constexpr int HALF = LANES/2;
+typedef double DoubleVector __attribute__((vector_size(8*HALF)));
+typedef std::uint64_t LongVector __attribute__((vector_size(8*HALF)));
+typedef float HalfVector __attribute__((vector_size(4*HALF)));
+typedef int HalfIntVector __attribute__((vector_size(4*HALF)));
+
+MEANFORCE_INLINE DoubleVector loadDoubles(const double* source) {
+    DoubleVector result;
+    std::memcpy(&result, source, sizeof(result));
+    return result;
+}
+
+MEANFORCE_INLINE void storeFloats(const DoubleVector& source, float* target) {
+    const HalfVector floats = __builtin_convertvector(source, HalfVector);
+    std::memcpy(target, &floats, sizeof(floats));
+}
+
+/** 1/sqrt(x) for x > 0, to rounding: a good guess from the exponent and Newton's method, much faster than root and division. */
+MEANFORCE_INLINE DoubleVector inverseRoot(const DoubleVector& x) {
+    LongVector bits;
+    std::memcpy(&bits, &x, sizeof(bits));
+    bits = 0x5fe6eb50c7b537a9-(bits >> 1);
+    DoubleVector y;
+    std::memcpy(&y, &bits, sizeof(y));
+    const DoubleVector half = 0.5*x;
+    for (int k = 0; k < 4; k++)
+        y += y*(0.5-half*y*y);
+    return y;
+}
+
+/** The nearest integer.  Adding 1.5*2^52 rounds, which a compiler can do to a whole vector. */
+MEANFORCE_INLINE double nearest(double x) {
+    const double shift = 6755399441055744.0;
+    return (x+shift)-shift;
+}
+
+/** The vectors to the nearest images of all candidates, as on the Reference platform. */
 void findDisplacements(const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& scratch) {
     const MomentTensorBead& from = geometry.beads[row.place];
     const double *box = geometry.box, x0 = from.position[0], y0 = from.position[1], z0 = from.position[2];
-    const int image0 = from.image[0]+1, image1 = from.image[1]+1, image2 = from.image[2]+1;
     for (int k = 0; k < row.count; k++) {
         const MomentTensorBead& to = geometry.beads[row.neighbors[k]>>5];
-        double x = to.position[0]-x0, y = to.position[1]-y0, z = to.position[2]-z0;
-        if (geometry.periodic) {
-            const int shift = (int) (row.neighbors[k]&31);
-            const double a = to.image[0]+shift%3-image0, b = to.image[1]+shift/3%3-image1, c = to.image[2]+shift/9-image2;
-            // OpenMM's boxes are lower triangular.
-            x += a*box[0]+b*box[3]+c*box[6];
-            y += b*box[4]+c*box[7];
-            z += c*box[8];
-        }
-        scratch.x[k] = x;
-        scratch.y[k] = y;
-        scratch.z[k] = z;
-        scratch.r2[k] = x*x+y*y+z*z;
+        scratch.x[k] = to.position[0]-x0;
+        scratch.y[k] = to.position[1]-y0;
+        scratch.z[k] = to.position[2]-z0;
     }
+    // OpenMM's boxes are lower triangular.
+    const double ax = box[0], bx = box[3], by = box[4], cx = box[6], cy = box[7], cz = box[8];
+    const double inverseA = (geometry.periodic ? 1/ax : 0.0), inverseB = (geometry.periodic ? 1/by : 0.0), inverseC = (geometry.periodic ? 1/cz : 0.0);
+    double *__restrict xs = scratch.x, *__restrict ys = scratch.y, *__restrict zs = scratch.z, *__restrict r2s = scratch.r2;
+    for (int first = 0; first < row.count; first += LANES)
+        for (int k = first; k < first+LANES; k++) {
+            const double c = nearest(zs[k]*inverseC);
+            const double z = zs[k]-c*cz;
+            double y = ys[k]-c*cy;
+            const double b = nearest(y*inverseB);
+            y -= b*by;
+            double x = xs[k]-c*cx-b*bx;
+            x -= nearest(x*inverseA)*ax;
+            xs[k] = x;
+            ys[k] = y;
+            zs[k] = z;
+            r2s[k] = x*x+y*y+z*z;
+        }
 }
 
 /** Write the pairs within the cutoff, first those that this row owns.  Returns the number of all, and of those. */
 int findPairs(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& scratch,
-        const MomentTensorPairs& pairs, int& numOwned) {
+        const RowScratch& near, const MomentTensorPairs& pairs, int& numOwned) {
     findDisplacements(geometry, row, scratch);
     const double cutoff2 = model.cutoff*model.cutoff;
-    const int particle = geometry.beads[row.place].particle;
+    const long particle = geometry.beads[row.place].particle;
     int own = 0, others = 0;
     for (int k = 0; k < row.count; k++) {
-        const int other = geometry.beads[row.neighbors[k]>>5].particle;
-        const bool near = (scratch.r2[k] < cutoff2);
+        const long other = geometry.beads[row.neighbors[k]>>5].particle;
         // Each of the two beads must come to the same answer, and each bead own about half of its pairs.
-        const bool owned = (((particle+other)&1) == (particle < other));
+        const int owned = (((particle+other)&1) == (particle < other)), inside = (scratch.r2[k] < cutoff2);
         scratch.own[own] = k;
-        own += (near & owned);
+        own += inside & owned;
         scratch.others[others] = k;
-        others += (near & !owned);
+        others += inside & (1-owned);
     }
     for (int k = 0; k < others; k++)
         scratch.own[own+k] = scratch.others[k];
     const int count = own+others;
     for (int e = 0; e < count; e++) {
         const int k = scratch.own[e];
-        const double r = sqrt(scratch.r2[k]);
-        // Two beads at the same point have no direction.
-        const double inverseR = (r > 0 ? 1/r : 0.0);
-        double u = (model.cutoff-r)*model.inverseSpacing;
-        u = (u < model.numIntervals-1 ? u : model.numIntervals-1);
-        pairs.interval[e] = (int) u;
-        pairs.f[e] = (float) (u-(int) u);
-        pairs.x[e] = (float) (scratch.x[k]*inverseR);
-        pairs.y[e] = (float) (scratch.y[k]*inverseR);
-        pairs.z[e] = (float) (scratch.z[k]*inverseR);
-        pairs.inverseR[e] = (float) inverseR;
+        near.x[e] = scratch.x[k];
+        near.y[e] = scratch.y[k];
+        near.z[e] = scratch.z[k];
+        near.r2[e] = scratch.r2[k];
         pairs.place[e] = (int) (row.neighbors[k]>>5);
     }
-    for (int e = count; e%LANES != 0; e++)
-        pairs.f[e] = pairs.x[e] = pairs.y[e] = pairs.z[e] = pairs.inverseR[e] = 0.0f;
+    // Whole vectors are computed; what lies beyond the last pair is nobody's neighbour.
+    for (int e = count; e%LANES != 0; e++) {
+        near.x[e] = near.y[e] = near.z[e] = 0.0;
+        near.r2[e] = cutoff2;
+    }
+    for (int e = 0; e < count; e += HALF) {
+        const DoubleVector r2 = loadDoubles(near.r2+e);
+        // Two beads at the same point have no direction.
+        const DoubleVector inverseR = r2 > 0.0 ? inverseRoot(r2) : 0.0*r2;
+        DoubleVector u = (model.cutoff-r2*inverseR)*model.inverseSpacing;
+        const DoubleVector last = 0.0*r2+(double) (model.numIntervals-1);
+        u = u < last ? u : last;
+        const HalfIntVector interval = __builtin_convertvector(u, HalfIntVector);
+        std::memcpy(pairs.interval+e, &interval, sizeof(interval));
+        storeFloats(u-__builtin_convertvector(interval, DoubleVector), pairs.f+e);
+        storeFloats(loadDoubles(near.x+e)*inverseR, pairs.x+e);
+        storeFloats(loadDoubles(near.y+e)*inverseR, pairs.y+e);
+        storeFloats(loadDoubles(near.z+e)*inverseR, pairs.z+e);
+        storeFloats(inverseR, pairs.inverseR+e);
+    }
     numOwned = own;
     return count;
 }
@@ -106,7 +159,7 @@ MomentTensorPairs offset(const MomentTensorPairs& pairs, int n) {
 // ---- moments ----
 
 /** Scratch of the first pass: displacements, then for each vector of neighbours the spline weights and harmonics. */
-constexpr int ROW_FLOATS = 4*2+2+7;
+constexpr int ROW_FLOATS = 8*2+2+7;
 
 template <int L>
 int momentsOfRow(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row,
@@ -114,13 +167,13 @@ int momentsOfRow(const MomentTensorModel& model, const MomentTensorGeometry& geo
     constexpr int M = MOMENTS<L>, BLOCK = (4+M)*LANES;
     const int room = roundUp(row.count, LANES);
     double* d = (double*) scratch;
-    int* n = (int*) (d+4L*room);
-    const RowScratch rowScratch = {d, d+room, d+2*room, d+3*room, n, n+room};
+    int* n = (int*) (d+8L*room);
+    const RowScratch all = {d, d+room, d+2*room, d+3*room, n, n+room}, near = {d+4*room, d+5*room, d+6*room, d+7*room, nullptr, nullptr};
     float* p = (float*) (n+2L*room);
     const MomentTensorPairs pairs = {(int*) p, (int*) (p+room), p+2*room, p+3*room, p+4*room, p+5*room, p+6*room};
     float* geometryBlocks = p+7*room;
     int numOwned;
-    const int count = findPairs(model, geometry, row, rowScratch, pairs, numOwned);
+    const int count = findPairs(model, geometry, row, all, near, pairs, numOwned);
     for (int e = 0; e < numOwned; e += LANES) {
         const MomentTensorPairs from = offset(pairs, e), to = offset(owned, e);
         std::memcpy(to.place, from.place, 4*LANES);

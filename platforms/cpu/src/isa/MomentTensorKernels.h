@@ -37,8 +37,7 @@ struct MomentTensorModel {
 /** The bead at a place. */
 struct MomentTensorBead {
     double position[3];
-    int image[3];                        // the position plus the box times these integers is in the box
-    int particle;
+    long particle;
 };
 
 struct MomentTensorGeometry {
@@ -48,7 +47,7 @@ struct MomentTensorGeometry {
     bool periodic;
 };
 
-/** The candidates for neighbours of the bead at a place: their places times 32, plus 9z+3y+x for an image (x-1, y-1, z-1). */
+/** The candidates for neighbours of the bead at a place: their places times 32, plus a number that does not matter here. */
 struct MomentTensorRow {
     int place, count;
     const std::uint32_t* neighbors;
