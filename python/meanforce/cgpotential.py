@@ -436,7 +436,7 @@ def _schnet_force(component: Component, num_types: int, types: list[int], period
         force.setBlockParameters(block, *(tensors[f"blocks.{block}.{name}"] for name in names))
     _set_readouts(force, component)
     for layer in range(len(sizes["hidden"]) + 1):
-        force.addLayer(tensors[f"layers.{layer}.weight"], tensors[f"layers.{layer}.bias"])
+        force.addLayer(tensors[f"layers.{layer}.weight"][None], tensors[f"layers.{layer}.bias"][None])
     force.setTypeEnergies(tensors["type_energies"])
     if sizes["filter_grid"] is not None:
         force.setFilterTables(*_trained_grid(force, **sizes["filter_grid"]))
