@@ -15,6 +15,7 @@ from .memorykernel import MemoryKernel
 from .modelfile import export
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
+from .stillingerweber import StillingerWeberForce
 
 __all__ = [
     "CGPotential",
@@ -22,6 +23,7 @@ __all__ = [
     "MemoryKernel",
     "MomentTensorForce",
     "PairSplineForce",
+    "StillingerWeberForce",
     "__version__",
     "export",
     "platforms",

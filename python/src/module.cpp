@@ -8,6 +8,7 @@ void bindExceptions(pybind11::module_& module);
 void bindKernelClass(pybind11::module_& module);
 void bindMomentTensorForce(pybind11::module_& module);
 void bindPairSplineForce(pybind11::module_& module);
+void bindStillingerWeberForce(pybind11::module_& module);
 
 PYBIND11_MODULE(_meanforce, module) {
     module.doc() = "Native half of meanforce: free functions that the Python classes call.";
@@ -17,4 +18,5 @@ PYBIND11_MODULE(_meanforce, module) {
     bindKernelClass(module);
     bindMomentTensorForce(module);
     bindPairSplineForce(module);
+    bindStillingerWeberForce(module);
 }

@@ -3,8 +3,10 @@
 #include "CommonIntegrateGLEStepKernel.h"
 #include "CommonCalcMomentTensorForceKernel.h"
 #include "CommonCalcPairSplineForceKernel.h"
+#include "CommonCalcStillingerWeberForceKernel.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
+#include "meanforce/StillingerWeberForce.h"
 #include "openmm/OpenMMException.h"
 // One include, one line in kernelNames() and one in createKernelImpl() per feature.
 
@@ -18,6 +20,7 @@ const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
         IntegrateGLEStepKernel::Name(),
         MomentTensorForce::KernelName(),
         PairSplineForce::KernelName(),
+        StillingerWeberForce::KernelName(),
     };
     return names;
 }
@@ -29,6 +32,8 @@ KernelImpl* CommonMeanForceKernelFactory::createKernelImpl(string name, const Pl
         return new CommonCalcMomentTensorForceKernel(name, platform, getComputeContext(context));
     if (name == PairSplineForce::KernelName())
         return new CommonCalcPairSplineForceKernel(name, platform, getComputeContext(context));
+    if (name == StillingerWeberForce::KernelName())
+        return new CommonCalcStillingerWeberForceKernel(name, platform, getComputeContext(context));
     throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
 }
 

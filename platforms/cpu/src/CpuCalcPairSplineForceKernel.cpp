@@ -73,27 +73,18 @@ void CpuCalcPairSplineForceKernel::readParameters(const BeadForce& beadForce) {
             start.push_back(PairSplineForce::getPair(type1, type2)*numFunctions);
     exclusions = force.listExclusions();
     rows.resize(parallel.getNumThreads());
-    sums.resize(parallel.getNumThreads());
 }
 
 void CpuCalcPairSplineForceKernel::compute(const Vec3* box, double temperature, vector<Vec3>* forces) {
     const int numBeads = (int) particles.size();
     const int parts = max(1, min(parallel.getNumThreads(), numBeads/MIN_BEADS_PER_THREAD));
     const vector<int> first = divideWork(parts);
+    sums.initialize(parts, numBeads);
     parallel.run(parts, 1, [&](int thread, int begin, int end) {
         for (int part = begin; part < end; part++)
-            computeBeads(first[part], first[part+1], box, rows[part], sums[part]);
+            computeBeads(first[part], first[part+1], box, rows[part], sums.getPart(part));
     });
-    for (int bead = 0; bead < numBeads; bead++) {
-        Sum total = sums[0][bead];
-        for (int part = 1; part < parts; part++) {
-            const Sum& other = sums[part][bead];
-            total = {total.x+other.x, total.y+other.y, total.z+other.z, total.energy+other.energy};
-        }
-        A[bead] = (float) total.energy;
-        if (forces != nullptr)
-            (*forces)[particles[bead]] += Vec3(total.x, total.y, total.z);
-    }
+    sums.addUp(particles, A, forces);
 }
 
 const CpuNeighborList::Neighbor* CpuCalcPairSplineForceKernel::firstLater(int bead) const {
@@ -119,15 +110,14 @@ vector<int> CpuCalcPairSplineForceKernel::divideWork(int parts) const {
     return first;
 }
 
-void CpuCalcPairSplineForceKernel::computeBeads(int begin, int end, const Vec3* box, CpuPairRow& memory, vector<Sum>& sums) const {
-    sums.assign(particles.size(), {0.0, 0.0, 0.0, 0.0});
+void CpuCalcPairSplineForceKernel::computeBeads(int begin, int end, const Vec3* box, CpuPairRow& memory, double* sums) const {
     for (int bead = begin; bead < end; bead++) {
         const CpuNeighborList::Neighbor *first = firstLater(bead), *last = list->end(bead);
         CpuPairRow::View row = memory.reserve(last-first);
         findNeighborsOfRow(bead, first, last, positions.data(), periodic, box, cutoff*cutoff, row);
         if (!exclusions[particles[bead]].empty())
             removeExclusions(bead, row);
-        evaluateRow(bead, {numFunctions, cutoff, numFunctions/cutoff, pieces.data(), &start[types[bead]*numTypes], types.data()}, row, &sums[0].x);
+        evaluateRow(bead, {numFunctions, cutoff, numFunctions/cutoff, pieces.data(), &start[types[bead]*numTypes], types.data()}, row, sums);
     }
 }
 

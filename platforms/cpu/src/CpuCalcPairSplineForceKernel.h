@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include "CpuBeadForceKernel.h"
+#include "CpuForceSums.h"
 #include "CpuPairRow.h"
 #include <vector>
 
@@ -26,13 +27,9 @@ protected:
     void readParameters(const BeadForce& force) override;
     void compute(const OpenMM::Vec3* box, double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
-    /** The force on a bead and its energy. */
-    struct Sum {
-        double x, y, z, energy;
-    };
     /** The neighbours of a bead with higher numbers. */
     const CpuNeighborList::Neighbor* firstLater(int bead) const;
-    void computeBeads(int begin, int end, const OpenMM::Vec3* box, CpuPairRow& memory, std::vector<Sum>& sums) const;
+    void computeBeads(int begin, int end, const OpenMM::Vec3* box, CpuPairRow& memory, double* sums) const;
     void removeExclusions(int bead, CpuPairRow::View& row) const;
     std::vector<int> divideWork(int parts) const;
     int numTypes, numFunctions;
@@ -40,7 +37,7 @@ private:
     std::vector<int> start;                         // [type][type of the neighbour]
     std::vector<std::vector<int> > exclusions;      // of each particle
     std::vector<CpuPairRow> rows;                   // of each thread
-    std::vector<std::vector<Sum> > sums;            // of each thread, for each bead
+    CpuForceSums sums;
 };
 
 }

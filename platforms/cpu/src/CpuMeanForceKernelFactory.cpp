@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "CpuCalcMomentTensorForceKernel.h"
 #include "CpuCalcPairSplineForceKernel.h"
+#include "CpuCalcStillingerWeberForceKernel.h"
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
+#include "meanforce/StillingerWeberForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -18,6 +20,7 @@ namespace meanforce {
 static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
     PairSplineForce::KernelName(),
+    StillingerWeberForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -29,6 +32,8 @@ public:
             return new CpuCalcMomentTensorForceKernel(name, platform, pool);
         if (name == PairSplineForce::KernelName())
             return new CpuCalcPairSplineForceKernel(name, platform, pool);
+        if (name == StillingerWeberForce::KernelName())
+            return new CpuCalcStillingerWeberForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

@@ -3,12 +3,14 @@
 #include "meanforce/Export.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
+#include "meanforce/StillingerWeberForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
 #include "ReferenceCalcMomentTensorForceKernel.h"
 #include "ReferenceCalcPairSplineForceKernel.h"
+#include "ReferenceCalcStillingerWeberForceKernel.h"
 // One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
 
 using namespace OpenMM;
@@ -20,6 +22,7 @@ static const vector<string> KERNEL_NAMES = {
     IntegrateGLEStepKernel::Name(),
     MomentTensorForce::KernelName(),
     PairSplineForce::KernelName(),
+    StillingerWeberForce::KernelName(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
@@ -31,6 +34,8 @@ public:
             return new ReferenceCalcMomentTensorForceKernel(name, platform);
         if (name == PairSplineForce::KernelName())
             return new ReferenceCalcPairSplineForceKernel(name, platform);
+        if (name == StillingerWeberForce::KernelName())
+            return new ReferenceCalcStillingerWeberForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };
