@@ -62,8 +62,9 @@ void StillingerWeberForce::validate() const {
             for (int type2 = 0; type2 < T; type2++) {
                 double c0, c1, c2;
                 getTripletParameters(center, type1, type2, c0, c1, c2);
-                if ((c0 != 0 || c1 != 0 || c2 != 0) && pairParameters[pairIndex(center, type1)] == 0)
-                    check.requireCalled(false, "setPairParameters("+to_string(center)+", "+to_string(type1)+", ...)");
+                check.require((c0 == 0 && c1 == 0 && c2 == 0) || pairParameters[pairIndex(center, type1)] > 0,
+                        "a triplet with coefficients needs the pair parameters of its centre and each neighbour",
+                        "none for a centre of type "+to_string(center)+" and a neighbour of type "+to_string(type1));
             }
 }
 

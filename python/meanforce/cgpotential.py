@@ -17,6 +17,7 @@ from ._openmm import strip_units
 from .modelfile import BeadType, Component
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
+from .stillingerweber import StillingerWeberForce
 
 if TYPE_CHECKING:
     from openmm.app import Atom, Topology
@@ -154,7 +155,7 @@ class CGPotential:
         Returns
         -------
         list of openmm.Force
-            One for each component: MomentTensorForce or PairSplineForce.
+            One for each component: PairSplineForce, StillingerWeberForce or MomentTensorForce.
 
         Raises
         ------
@@ -286,4 +287,23 @@ def _pair_spline_force(component: Component, num_types: int, types: list[int], p
     return force
 
 
-_FORCES = {"moment-tensor": _moment_tensor_force, "pair-spline": _pair_spline_force}
+def _stillinger_weber_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+    force = StillingerWeberForce(num_types, component.cutoff)
+    for center in range(num_types):
+        for second in range(num_types):
+            sizes = (component.architecture[name][center][second] for name in ("ranges", "gammas"))
+            force.setPairParameters(center, second, *sizes)
+            for first in range(second + 1):
+                row = second * (second + 1) // 2 + first
+                force.setTripletParameters(center, first, second, *component.tensors["coefficients"][center, row])
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    for bead_type in types:
+        force.addParticle(bead_type)
+    return force
+
+
+_FORCES = {
+    "moment-tensor": _moment_tensor_force,
+    "pair-spline": _pair_spline_force,
+    "stillinger-weber": _stillinger_weber_force,
+}

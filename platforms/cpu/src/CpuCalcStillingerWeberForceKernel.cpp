@@ -20,9 +20,9 @@ static constexpr int MOMENTS = 10;
 
 namespace {
 
-/** exp(x) to a relative error of 1e-15 for x <= 0, without branches; below -700 the value at -700. */
-__attribute__((always_inline)) inline double expOfNegative(double x) {
-    x = x > -700.0 ? x : -700.0;
+/** exp(x) to a relative error of 1e-15 for x <= 0, without branches; below -700 it is 0. */
+__attribute__((always_inline)) inline double expOfNegative(double argument) {
+    const double x = argument > -700.0 ? argument : -700.0;
     // exp(x) = 2^n exp(r), |r| < ln(2)/2.  Adding 1.5*2^52 rounds to an integer and leaves it in the lowest bits.
     const double shift = 6755399441055744.0;
     const double shifted = x*1.4426950408889634+shift;
@@ -39,7 +39,7 @@ __attribute__((always_inline)) inline double expOfNegative(double x) {
     memcpy(&exponent, &shifted, sizeof(exponent));
     bits += (int64_t) ((uint64_t) exponent << 52);
     memcpy(&series, &bits, sizeof(bits));
-    return series;
+    return argument > -700.0 ? series : 0.0;
 }
 
 /** Replace x, y, z by the unit vector and r2 by 1/r; set a to g and b to its derivative. */

@@ -8,6 +8,7 @@ from ..modelfile import BeadType
 from .base import Potential, Sum, neighbor_pairs
 from .momenttensor import MomentTensor, spherical_harmonics
 from .splines import BSpline, PairSpline
+from .stillingerweber import StillingerWeber
 
 __all__ = [
     "BSpline",
@@ -15,6 +16,7 @@ __all__ = [
     "MomentTensor",
     "PairSpline",
     "Potential",
+    "StillingerWeber",
     "Sum",
     "neighbor_pairs",
     "spherical_harmonics",

@@ -171,7 +171,8 @@ class Potential(torch.nn.Module):
             If this class has no native counterpart.
         """
         raise TypeError(
-            f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, MomentTensor and Sum"
+            f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, StillingerWeber, "
+            "MomentTensor and Sum"
         )
 
 
