@@ -318,7 +318,7 @@ def test_a_new_kind_of_component_is_refused(tmp_path):
     description["components"][0]["kind"] = "quantum"
     path = tmp_path / "model.pt"
     path.write_bytes(modelfile.add_native_half(b"", description, tensors))
-    with pytest.raises(ModelFileError, match="kind 'quantum'; known kinds: pair-spline, .*moment-tensor"):
+    with pytest.raises(ModelFileError, match=r"kind 'quantum'; known kinds: pair-spline, .*moment-tensor"):
         modelfile.read(path)
 
 

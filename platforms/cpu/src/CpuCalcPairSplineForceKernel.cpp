@@ -26,17 +26,20 @@ MEANFORCE_CLONES void findNeighborsOfRow(int bead, const CpuNeighborList::Neighb
 /** Add to the sums (force, energy) of the row's bead and of its neighbours. */
 MEANFORCE_CLONES void evaluateRow(int bead, const CpuSplinePieces& s, CpuPairRow::View& row, double* sums) {
     double *f = row.a, *inverseR = row.b;
-    for (int e = 0; e < row.count; e++) {
+    const int count = row.count, lastInterval = s.numFunctions-1;
+    MEANFORCE_INDEPENDENT
+    for (int e = 0; e < count; e++) {
         const double r = sqrt(row.r2[e]);
         const double u = (s.cutoff-r)*s.inverseSpacing;
-        const int n = (int) u;
-        row.interval[e] = n < s.numFunctions ? n : s.numFunctions-1;
-        f[e] = u-row.interval[e];
+        int n = (int) u;
+        n = n < lastInterval ? n : lastInterval;
+        row.interval[e] = n;
+        f[e] = u-n;
         // Two beads at the same point have no direction.
         inverseR[e] = r > 0 ? 1/r : 0.0;
     }
     double fx = 0.0, fy = 0.0, fz = 0.0, energy = 0.0;
-    for (int e = 0; e < row.count; e++) {
+    for (int e = 0; e < count; e++) {
         const double* a = s.pieces+4*(s.start[s.types[row.bead[e]]]+row.interval[e]);
         const double scale = s.inverseSpacing*inverseR[e]*(a[1]+f[e]*(2*a[2]+f[e]*3*a[3]));
         const double x = scale*row.x[e], y = scale*row.y[e], z = scale*row.z[e];

@@ -46,17 +46,22 @@ __attribute__((always_inline)) inline double expOfNegative(double argument) {
 inline void fadeNeighbors(const CpuTriplets& p, CpuPairRow::View& row) {
     for (int e = 0; e < row.count; e++) {
         const double* pair = p.pairs+2*p.types[row.bead[e]];
-        const double r = sqrt(row.r2[e]), gap = r-pair[0];
+        row.a[e] = pair[0];
+        row.b[e] = pair[1];
+    }
+    MEANFORCE_INDEPENDENT
+    for (int e = 0; e < row.count; e++) {
+        const double r = sqrt(row.r2[e]), gap = r-row.a[e], gamma = row.b[e];
         // Two beads at the same point have no direction.
         const double inverseR = r > 0 ? 1/r : 0.0;
         const double inverseGap = gap < 0 ? 1/gap : 0.0;
-        const double g = gap < 0 ? expOfNegative(pair[1]*inverseGap) : 0.0;
+        const double g = gap < 0 ? expOfNegative(gamma*inverseGap) : 0.0;
         row.x[e] *= inverseR;
         row.y[e] *= inverseR;
         row.z[e] *= inverseR;
         row.r2[e] = inverseR;
         row.a[e] = g;
-        row.b[e] = -g*pair[1]*inverseGap*inverseGap;
+        row.b[e] = -g*gamma*inverseGap*inverseGap;
     }
 }
 
@@ -104,6 +109,7 @@ inline double computeGradients(const CpuTriplets& p, CpuPairRow::View& row, cons
             g[m] = G[MOMENTS*type+m];
         const double* c = p.triplets+3*(type*p.numTypes+type);
         const double c0 = c[0], c12 = c[1]+c[2];
+        MEANFORCE_INDEPENDENT
         for (int e = first; e < last; e++) {
             const double x = row.x[e], y = row.y[e], z = row.z[e], inverseR = row.r2[e], fade = row.a[e];
             const double self = fade*(c0+(inverseR > 0 ? c12 : 0.0));
