@@ -308,15 +308,14 @@ def test_simulation_restart(platform: TestPlatform, tmp_path: Path) -> None:
     check_restart(platform, oscillators(20, 7.0, 500.0), np.zeros((20, 3)), 0.01, steps, tmp_path)
 
 
-def test_restart_of_a_coarse_grained_liquid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Reference", "CPU"])
+def test_restart_of_a_coarse_grained_liquid(name: str, tmp_path: Path) -> None:
     """The forces of the demo, a moment tensor potential on top of a pair prior in a periodic box, restart bitwise."""
     count, side, rng = 64, 1.24, np.random.default_rng(4)
     system = openmm.System()
-    prior = openmm.CustomNonbondedForce("u(r)")
-    distances = np.linspace(0, 0.45, 40)
-    prior.addTabulatedFunction("u", openmm.Continuous1DFunction(50 * (1 - distances / 0.45) ** 3, 0, 0.45))
-    prior.setNonbondedMethod(prior.CutoffPeriodic)
-    prior.setCutoffDistance(0.45)
+    prior = meanforce.PairSplineForce(1, 0.45)
+    prior.setCoefficients(50 * (1 - np.arange(-1, 39)[None] / 40) ** 3)
+    prior.setUsesPeriodicBoundaryConditions(True)
     many_body = meanforce.MomentTensorForce(1, 0.45, 1, 2)
     many_body.setFilters(0.09, rng.normal(size=(5, 2, 2)))
     many_body.setTypeWeights(np.ones((1, 2)))
@@ -326,13 +325,13 @@ def test_restart_of_a_coarse_grained_liquid(tmp_path: Path) -> None:
     many_body.setForceGroup(1)
     for _ in range(count):
         system.addParticle(18.0)
-        prior.addParticle([])
+        prior.addParticle(0)
         many_body.addParticle(0)
     system.setDefaultPeriodicBoxVectors(*(side * np.eye(3)))
     system.addForce(prior)
     system.addForce(many_body)
     lattice = np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3) * side / 4
-    platform = TestPlatform("Reference")
+    platform = TestPlatform(name)
     context = platform.context(copy.deepcopy(system), openmm.VerletIntegrator(0.001))
     context.setPositions(lattice + rng.normal(scale=0.03, size=lattice.shape))
     for group in (0, 1):
