@@ -146,6 +146,7 @@ class CGPotential:
         replicas: int = 1,
         implementation: str | None = None,
         filters: str = "tabulated",
+        tolerance: float | None = None,
     ) -> openmm.System:
         """Return a System of the beads in a topology, with their masses, the periodic box and the potential's forces.
 
@@ -170,6 +171,9 @@ class CGPotential:
         filters : str
             ``"tabulated"``, or ``"exact"`` to evaluate the filters of a native SchNet with their network at every
             distance, which is slow and the referee of the tables.
+        tolerance : float, optional
+            Largest error of a SchNet's tabulated filters, of forces relative to their root mean square. The default is
+            1e-6, or 1e-5 with a lower cutoff, where the slope of the filters has a kink.
 
         Returns
         -------
@@ -203,7 +207,7 @@ class CGPotential:
             system.setDefaultPeriodicBoxVectors(*box)
         if implementation == "native":
             self._check_native()
-            forces = self.createForces(types, temperature, box is not None, filters, replicas)
+            forces = self.createForces(types, temperature, box is not None, filters, replicas, tolerance)
         else:
             forces = [self._torch_force(types, temperature, box is not None)]
         for force in forces:
@@ -217,6 +221,7 @@ class CGPotential:
         periodic: bool = False,
         filters: str = "tabulated",
         replicas: int = 1,
+        tolerance: float | None = None,
     ) -> list[openmm.Force]:
         """Return the potential as OpenMM forces, for a System whose particles are all beads.
 
@@ -232,6 +237,8 @@ class CGPotential:
             ``"tabulated"`` or ``"exact"``; see createSystem.
         replicas : int
             Number of copies that do not see one another; particles are ordered copy by copy.
+        tolerance : float, optional
+            Of tabulated filters; see createSystem.
 
         Returns
         -------
@@ -257,13 +264,13 @@ class CGPotential:
         forces = []
         for component in self.components:
             force = _FORCES[component.kind](component, self.numTypes, indices, bool(periodic))
-            if component.kind == "schnet" and filters == "tabulated" and component.architecture["filter_grid"] is None:
-                force.tabulateFilters()
             if component.temperature_dependent:
                 force.setDefaultTemperature(kelvin)
             for replica in range(1, replicas):
                 for bead_type in indices:
                     force.addParticle(bead_type, replica)
+            if component.kind == "schnet" and filters == "tabulated":
+                _tabulate_filters(force, component, tolerance)
             forces.append(force)
         return forces
 
@@ -439,19 +446,20 @@ def _schnet_force(component: Component, num_types: int, types: list[int], period
         force.addLayer(tensors[f"layers.{layer}.weight"][None], tensors[f"layers.{layer}.bias"][None])
     force.setTypeEnergies(tensors["type_energies"])
     if sizes["filter_grid"] is not None:
-        force.setFilterTables(*_trained_grid(force, **sizes["filter_grid"]))
+        tables = np.stack([tensors[f"blocks.{block}.filter_table"] for block in range(sizes["blocks"])])
+        force.setFilterTables(sizes["filter_grid"]["degree"], sizes["filter_grid"]["intervals"], tables)
     force.setUsesPeriodicBoundaryConditions(periodic)
     for bead_type in types:
         force.addParticle(bead_type)
     return force
 
 
-def _trained_grid(force: SchNetForce, degree: int, intervals: int) -> tuple[int, int, np.ndarray]:
-    """Return the arguments of setFilterTables: rows of the filters' values, but zeros for those beyond the cutoff."""
-    cutoff = float(strip_units(force.getCutoff(), unit.nanometer))
-    rows = np.arange(3, intervals + degree)
-    values = force.evaluateFilters(cutoff - (rows - 1) * cutoff / intervals)
-    return degree, intervals, np.pad(values, ((0, 0), (3, 0), (0, 0)))
+def _tabulate_filters(force: Any, component: Component, tolerance: float | None) -> None:
+    """Put the filters on a grid, unless the model brings its own."""
+    if component.architecture["filter_grid"] is None:
+        if tolerance is None:
+            tolerance = 1e-6 if component.architecture["cutoff_lower"] == 0 else 1e-5
+        force.tabulateFilters(tolerance)
 
 
 def _set_readouts(force: Any, component: Component) -> None:

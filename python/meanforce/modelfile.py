@@ -535,6 +535,8 @@ def _schnet_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[st
         ):
             shapes[f"blocks.{block}.{name}.weight"] = (outputs, inputs)
             shapes[f"blocks.{block}.{name}.bias"] = (outputs,)
+        if entry["filter_grid"] is not None:
+            shapes[f"blocks.{block}.filter_table"] = (entry["filter_grid"]["intervals"] + 3, filters)
     for layer, (inputs, outputs) in enumerate(itertools.pairwise([features, *_widths(entry, where), readouts])):
         shapes[f"layers.{layer}.weight"] = (outputs, inputs)
         shapes[f"layers.{layer}.bias"] = (outputs,)

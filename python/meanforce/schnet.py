@@ -243,7 +243,7 @@ class SchNetForce(NetworkForce):
 
     def getFilterGrid(self) -> tuple[int, int]:
         """Return the degree of the B-splines and the number of intervals, 0 if there is no grid."""
-        return tuple(_meanforce.SchNetForce_getFilterGrid(self))  # type: ignore[return-value]
+        return tuple(_meanforce.SchNetForce_getFilterGrid(self))
 
     def setFilterTables(self, degree: int, intervals: int, coefficients: ArrayLike) -> None:
         """Put the filters on the grid that a model was trained on.

@@ -254,9 +254,11 @@ def test_impossible_schnets_are_refused(tmp_path, field, value, message, drop):
         modelfile.read(path)
 
 
-@pytest.mark.parametrize("name", ["embedding", "radial.betas", "blocks.1.lin3.bias", "layers.2.weight", "offset"])
+@pytest.mark.parametrize(
+    "name", ["embedding", "radial.betas", "blocks.1.lin3.bias", "blocks.0.filter_table", "layers.2.weight", "offset"]
+)
 def test_missing_parameters_of_schnet_are_named(tmp_path, name):
-    description, tensors = modelfile.describe(make_schnet(temperature_dependent=True))
+    description, tensors = modelfile.describe(make_schnet(temperature_dependent=True, filter_grid=16))
     del tensors[f"components.0.{name}"]
     path = tmp_path / "odd.pt"
     path.write_bytes(modelfile.add_native_half(b"", description, tensors))

@@ -5,9 +5,12 @@ import itertools
 import math
 
 import numpy as np
+import openmm
 import pytest
 import torch
+from openmm import unit
 
+import meanforce
 from meanforce.potentials import SchNet, neighbor_pairs
 from meanforce.potentials.schnet import cutoff_function
 from meanforce.training.forcematching import pair_forces
@@ -190,6 +193,36 @@ def test_initial_basis():
     assert [basis.centers[0].item(), basis.centers[-1].item()] == pytest.approx([math.exp(-5), 1.0], rel=1e-6)
 
 
+# --------------------------------------------------------------------------------------------------- native counterpart
+@pytest.mark.parametrize(
+    "options",
+    [*VARIANTS.values(), {"filter_grid": 32}, {"temperature_dependent": True}],
+    ids=[*VARIANTS, "grid", "temperature"],
+)
+def test_native_force_is_the_model(tmp_path, options):
+    model, (x, types) = make(**options), beads()
+    meanforce.export(model, tmp_path / "model.pt")  # compares with exact filters, to 1e-9
+    temperature = 340.0 if model.temperature_dependent else None
+    positions = x.clone().requires_grad_(True)
+    energy = model(positions, types, None, temperature)
+    expected = -torch.autograd.grad(energy, positions)[0].numpy()
+    system = openmm.System()
+    for _ in types:
+        system.addParticle(1.0)
+    for force in meanforce.CGPotential(tmp_path / "model.pt").createForces(types.tolist(), temperature):
+        system.addForce(force)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(x.numpy())
+    state = context.getState(energy=True, forces=True)
+    found = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+    scale = np.sqrt(np.mean(expected**2))
+    assert scale > 0.1
+    # Where filters are tabulated by default: 1e-6 on average over packings, 1e-5 with a kink.
+    tolerance = 1e-9 if model.filter_grid else 1e-4
+    assert np.abs(found - expected).max() < tolerance * scale
+    assert state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) == pytest.approx(energy.item(), rel=1e-5)
+
+
 # --------------------------------------------------------------------------------------------------------- filter grids
 def test_filters_on_a_grid_are_the_documented_splines():
     model = make(filter_grid=12)
@@ -200,9 +233,10 @@ def test_filters_on_a_grid_are_the_documented_splines():
     centers = rc - (rows - 1) * spacing
     u = ((r[:, None] - centers) / spacing).abs()
     splines = (torch.relu(2 - u) ** 3 - 4 * torch.relu(1 - u) ** 3) / 6
-    found = model.evaluate_filters(r)
+    found, (_, tensors) = model.evaluate_filters(r), model.components()[0]
     for block, exact in enumerate(model.exact_filters(centers)):
         coefficients = exact * (rows >= 3)[:, None]
+        assert np.allclose(tensors[f"blocks.{block}.filter_table"], coefficients.detach(), rtol=0, atol=1e-13)
         expected = (splines @ coefficients) * (r < rc)[:, None]
         assert torch.allclose(found[block], expected, rtol=0, atol=1e-13)
 

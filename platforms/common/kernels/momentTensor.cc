@@ -137,7 +137,7 @@ DEVICE int shiftChannel(int c, int s) {
 
 /** The sum of the entries from productStart[sum] on, for channel c. */
 DEVICE real sumProducts(int sum, int c, GLOBAL const int* RESTRICT productStart, GLOBAL const int* RESTRICT productEntries,
-        GLOBAL const real* RESTRICT productValues, LOCAL const real* first, LOCAL const real* M) {
+        GLOBAL const real* RESTRICT productValues, LOCAL_ARG const real* first, LOCAL_ARG const real* M) {
     real result = 0;
     for (int t = productStart[sum]; t < productStart[sum+1]; t++) {
         GLOBAL const int* entry = productEntries+t*PRODUCT_ENTRY;

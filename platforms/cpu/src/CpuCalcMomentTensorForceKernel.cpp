@@ -166,6 +166,8 @@ void CpuCalcMomentTensorForceKernel::compute(double temperature, vector<Vec3>* f
     geometry.periodic = periodic;
     for (int k = 0; k < 9; k++)
         geometry.box[k] = box[k/3][k%3];
+    for (int k = 0; k < 3; k++)
+        geometry.inverseBox[k] = 1/box[k][k];
     const float seed[2] = {1.0f, (float) -temperature};    // U_i = A_i - T B_i
     vector<int> firstTile, firstPlace;
     for (int t = 0; t <= numThreads; t++) {
@@ -218,7 +220,7 @@ void CpuCalcMomentTensorForceKernel::computeMoments(Workspace& workspace, int fi
         for (int place = tile.first; place < tile.first+tile.count; place++) {
             const int length = (int) (list->end(place)-list->begin(place));
             const MomentTensorRow row = {place, length, reinterpret_cast<const uint32_t*>(list->begin(place))};
-            workspace.reservePairs(numPairs+roundUp(length, kernels.lanes));
+            workspace.reservePairs(numPairs+2*(length+kernels.lanes));    // computeForces() looks one row ahead
             workspace.pairCount.push_back(kernels.computeMoments(model, geometry, row, workspace.getPairs(numPairs),
                     workspace.scratch.data(), moments.data()+place*size));
             numPairs += roundUp(workspace.pairCount.back(), kernels.lanes);

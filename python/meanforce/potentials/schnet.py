@@ -303,6 +303,10 @@ class SchNet(NetworkPotential):
         for part in ("blocks", "layers"):
             for name, values in getattr(self, part).named_parameters():
                 tensors[f"{part}.{name}"] = double(values)
+        if self.filter_grid is not None:
+            for number, table in enumerate(self.filter_tables(self.filter_grid)):
+                # From the cutoff inwards, beginning with the splines that reach beyond it.
+                tensors[f"blocks.{number}.filter_table"] = np.pad(double(table)[::-1], ((3, 0), (0, 0)))
         block = self.blocks[0]
         assert isinstance(block, InteractionBlock)
         description = {

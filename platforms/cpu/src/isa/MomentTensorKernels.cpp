@@ -4,7 +4,9 @@
 #include "InstructionSet.h"
 #include "meanforce/internal/CubicBSpline.h"
 #include "meanforce/internal/SphericalHarmonics.h"
-#include <math.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 namespace meanforce {
 namespace {
@@ -29,15 +31,16 @@ constexpr bool HAS_GRADIENT[25][3] = {
 
 // ---- rows of neighbours ----
 
-/** Displacements and squares of distances: of all candidates in one row, then of the pairs within the cutoff. */
+/** Displacements to all candidates of one row, then, with squares of distances, to those within the cutoff. */
 struct RowScratch {
     double *x, *y, *z, *r2;
-    int *own, *others;
+    int *place, *particle;
 };
 
 constexpr int HALF = LANES/2;
 typedef double DoubleVector __attribute__((vector_size(8*HALF)));
-typedef std::uint64_t LongVector __attribute__((vector_size(8*HALF)));
+typedef std::int64_t LongVector __attribute__((vector_size(8*HALF)));
+typedef std::uint64_t UnsignedVector __attribute__((vector_size(8*HALF)));
 typedef float HalfVector __attribute__((vector_size(4*HALF)));
 typedef int HalfIntVector __attribute__((vector_size(4*HALF)));
 
@@ -52,9 +55,57 @@ MEANFORCE_INLINE void storeFloats(const DoubleVector& source, float* target) {
     std::memcpy(target, &floats, sizeof(floats));
 }
 
+/** The lanes that a condition, -1 or 0 in each lane, selects. */
+template <class Condition>
+MEANFORCE_INLINE unsigned selected(const Condition& condition) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(condition[0]) == 8)
+        return _mm512_movepi64_mask((__m512i) condition);
+    else
+        return _mm512_movepi32_mask((__m512i) condition);
+#else
+    unsigned mask = 0;
+    for (unsigned lane = 0; lane < sizeof(condition)/sizeof(condition[0]); lane++)
+        mask |= (unsigned) (condition[lane]&1)<<lane;
+    return mask;
+#endif
+}
+
+/** Move the selected of `lanes` values to the front.  Values behind them may be overwritten too. */
+MEANFORCE_INLINE void pack(unsigned mask, const double* from, double* to) {
+#if defined(__AVX512F__)
+    _mm512_storeu_pd(to, _mm512_maskz_compress_pd((__mmask8) mask, _mm512_loadu_pd(from)));
+#else
+    for (int lane = 0, n = 0; lane < HALF; n += (mask>>lane)&1, lane++)
+        to[n] = from[lane];
+#endif
+}
+
+template <int COUNT>
+MEANFORCE_INLINE void pack(unsigned mask, const int* from, int* to) {
+#if defined(__AVX512F__)
+    if constexpr (COUNT == HALF)
+        _mm256_storeu_si256((__m256i*) to, _mm256_maskz_compress_epi32((__mmask8) mask, _mm256_loadu_si256((const __m256i*) from)));
+    else
+        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16) mask, _mm512_loadu_si512(from)));
+#else
+    for (int lane = 0, n = 0; lane < COUNT; n += (mask>>lane)&1, lane++)
+        to[n] = from[lane];
+#endif
+}
+
+MEANFORCE_INLINE void pack(unsigned mask, const float* from, float* to) {
+#if defined(__AVX512F__)
+    _mm512_storeu_ps(to, _mm512_maskz_compress_ps((__mmask16) mask, _mm512_loadu_ps(from)));
+#else
+    for (int lane = 0, n = 0; lane < LANES; n += (mask>>lane)&1, lane++)
+        to[n] = from[lane];
+#endif
+}
+
 /** 1/sqrt(x) for x > 0, to rounding: a good guess from the exponent and Newton's method, much faster than root and division. */
 MEANFORCE_INLINE DoubleVector inverseRoot(const DoubleVector& x) {
-    LongVector bits;
+    UnsignedVector bits;
     std::memcpy(&bits, &x, sizeof(bits));
     bits = 0x5fe6eb50c7b537a9-(bits >> 1);
     DoubleVector y;
@@ -65,80 +116,80 @@ MEANFORCE_INLINE DoubleVector inverseRoot(const DoubleVector& x) {
     return y;
 }
 
-/** The nearest integer.  Adding 1.5*2^52 rounds, which a compiler can do to a whole vector. */
-MEANFORCE_INLINE double nearest(double x) {
+/** The nearest integers.  Adding 1.5*2^52 rounds. */
+MEANFORCE_INLINE DoubleVector nearest(const DoubleVector& x) {
     const double shift = 6755399441055744.0;
     return (x+shift)-shift;
 }
 
-/** The vectors to the nearest images of all candidates, as on the Reference platform. */
-void findDisplacements(const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& scratch) {
+/**
+ * Find the vectors to the nearest images, as the Reference platform does, of all candidates within the cutoff.  Returns their
+ * number; arrays have room for one vector more than the candidates.
+ */
+int findNear(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& all, const RowScratch& near) {
     const MomentTensorBead& from = geometry.beads[row.place];
-    const double *box = geometry.box, x0 = from.position[0], y0 = from.position[1], z0 = from.position[2];
+    const double x0 = from.position[0], y0 = from.position[1], z0 = from.position[2];
     for (int k = 0; k < row.count; k++) {
-        const MomentTensorBead& to = geometry.beads[row.neighbors[k]>>5];
-        scratch.x[k] = to.position[0]-x0;
-        scratch.y[k] = to.position[1]-y0;
-        scratch.z[k] = to.position[2]-z0;
+        const int place = (int) (row.neighbors[k]>>5);
+        const MomentTensorBead& to = geometry.beads[place];
+        all.x[k] = to.position[0]-x0;
+        all.y[k] = to.position[1]-y0;
+        all.z[k] = to.position[2]-z0;
+        all.place[k] = place;
+        all.particle[k] = to.particle;
     }
+    // What lies beyond the last candidate is nobody's neighbour.
+    for (int k = row.count; k%HALF != 0; k++)
+        all.x[k] = all.y[k] = all.z[k] = 1e300;
     // OpenMM's boxes are lower triangular.
-    const double ax = box[0], bx = box[3], by = box[4], cx = box[6], cy = box[7], cz = box[8];
-    const double inverseA = (geometry.periodic ? 1/ax : 0.0), inverseB = (geometry.periodic ? 1/by : 0.0), inverseC = (geometry.periodic ? 1/cz : 0.0);
-    double *__restrict xs = scratch.x, *__restrict ys = scratch.y, *__restrict zs = scratch.z, *__restrict r2s = scratch.r2;
-    for (int first = 0; first < row.count; first += LANES)
-        for (int k = first; k < first+LANES; k++) {
-            const double c = nearest(zs[k]*inverseC);
-            const double z = zs[k]-c*cz;
-            double y = ys[k]-c*cy;
-            const double b = nearest(y*inverseB);
-            y -= b*by;
-            double x = xs[k]-c*cx-b*bx;
-            x -= nearest(x*inverseA)*ax;
-            xs[k] = x;
-            ys[k] = y;
-            zs[k] = z;
-            r2s[k] = x*x+y*y+z*z;
+    const double *box = geometry.box, *inverse = geometry.inverseBox;
+    const double cutoff2 = model.cutoff*model.cutoff;
+    int count = 0;
+    for (int k = 0; k < row.count; k += HALF) {
+        DoubleVector x = loadDoubles(all.x+k), y = loadDoubles(all.y+k), z = loadDoubles(all.z+k);
+        if (geometry.periodic) {
+            const DoubleVector c = nearest(z*inverse[2]);
+            x -= c*box[6];
+            y -= c*box[7];
+            z -= c*box[8];
+            const DoubleVector b = nearest(y*inverse[1]);
+            x -= b*box[3];
+            y -= b*box[4];
+            x -= nearest(x*inverse[0])*box[0];
         }
+        const DoubleVector r2 = x*x+y*y+z*z;
+        const unsigned mask = selected((LongVector) (r2 < cutoff2))&((1u<<(row.count-k < HALF ? row.count-k : HALF))-1);
+        double values[4][HALF];
+        std::memcpy(values[0], &x, sizeof(x));
+        std::memcpy(values[1], &y, sizeof(y));
+        std::memcpy(values[2], &z, sizeof(z));
+        std::memcpy(values[3], &r2, sizeof(r2));
+        pack(mask, values[0], near.x+count);
+        pack(mask, values[1], near.y+count);
+        pack(mask, values[2], near.z+count);
+        pack(mask, values[3], near.r2+count);
+        pack<HALF>(mask, all.place+k, near.place+count);
+        pack<HALF>(mask, all.particle+k, near.particle+count);
+        count += __builtin_popcount(mask);
+    }
+    return count;
 }
 
-/** Write the pairs within the cutoff, first those that this row owns.  Returns the number of all, and of those. */
-int findPairs(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& scratch,
-        const RowScratch& near, const MomentTensorPairs& pairs, int& numOwned) {
-    findDisplacements(geometry, row, scratch);
-    const double cutoff2 = model.cutoff*model.cutoff;
-    const long particle = geometry.beads[row.place].particle;
-    int own = 0, others = 0;
-    for (int k = 0; k < row.count; k++) {
-        const long other = geometry.beads[row.neighbors[k]>>5].particle;
-        // Each of the two beads must come to the same answer, and each bead own about half of its pairs.
-        const int owned = (((particle+other)&1) == (particle < other)), inside = (scratch.r2[k] < cutoff2);
-        scratch.own[own] = k;
-        own += inside & owned;
-        scratch.others[others] = k;
-        others += inside & (1-owned);
-    }
-    for (int k = 0; k < others; k++)
-        scratch.own[own+k] = scratch.others[k];
-    const int count = own+others;
-    for (int e = 0; e < count; e++) {
-        const int k = scratch.own[e];
-        near.x[e] = scratch.x[k];
-        near.y[e] = scratch.y[k];
-        near.z[e] = scratch.z[k];
-        near.r2[e] = scratch.r2[k];
-        pairs.place[e] = (int) (row.neighbors[k]>>5);
-    }
-    // Whole vectors are computed; what lies beyond the last pair is nobody's neighbour.
+/** Write all pairs within the cutoff.  Returns their number. */
+int findPairs(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& all,
+        const RowScratch& near, const MomentTensorPairs& pairs) {
+    const int count = findNear(model, geometry, row, all, near);
     for (int e = count; e%LANES != 0; e++) {
         near.x[e] = near.y[e] = near.z[e] = 0.0;
-        near.r2[e] = cutoff2;
+        near.r2[e] = model.cutoff*model.cutoff;
     }
-    for (int e = 0; e < count; e += HALF) {
+    for (int e = 0; e < roundUp(count, LANES); e += HALF) {
         const DoubleVector r2 = loadDoubles(near.r2+e);
         // Two beads at the same point have no direction.
         const DoubleVector inverseR = r2 > 0.0 ? inverseRoot(r2) : 0.0*r2;
         DoubleVector u = (model.cutoff-r2*inverseR)*model.inverseSpacing;
         const DoubleVector last = 0.0*r2+(double) (model.numIntervals-1);
+        u = u > 0.0 ? u : 0.0*r2;    // may be negative by rounding
         u = u < last ? u : last;
         const HalfIntVector interval = __builtin_convertvector(u, HalfIntVector);
         std::memcpy(pairs.interval+e, &interval, sizeof(interval));
@@ -148,39 +199,49 @@ int findPairs(const MomentTensorModel& model, const MomentTensorGeometry& geomet
         storeFloats(loadDoubles(near.z+e)*inverseR, pairs.z+e);
         storeFloats(inverseR, pairs.inverseR+e);
     }
-    numOwned = own;
+    std::memcpy(pairs.place, near.place, sizeof(int)*count);
     return count;
 }
 
-MomentTensorPairs offset(const MomentTensorPairs& pairs, int n) {
-    return {pairs.place+n, pairs.interval+n, pairs.f+n, pairs.x+n, pairs.y+n, pairs.z+n, pairs.inverseR+n};
+/**
+ * Copy the pairs that the row owns.  Each of the two beads must come to the same answer, whatever their places are, and each
+ * should own about half of its pairs.  Returns their number.
+ */
+int copyOwned(int particle, int count, const int* others, const MomentTensorPairs& pairs, const MomentTensorPairs& owned) {
+    int n = 0;
+    for (int e = 0; e < count; e += LANES) {
+        IntVector other;
+        std::memcpy(&other, others+e, sizeof(other));
+        const IntVector odd = ((other+particle)&1) != 0, above = other > particle;
+        const unsigned mask = selected(odd == above)&(count-e < LANES ? (1u<<(count-e))-1 : (1u<<(LANES-1))*2-1);
+        pack<LANES>(mask, pairs.place+e, owned.place+n);
+        pack<LANES>(mask, pairs.interval+e, owned.interval+n);
+        for (auto member : {&MomentTensorPairs::f, &MomentTensorPairs::x, &MomentTensorPairs::y, &MomentTensorPairs::z, &MomentTensorPairs::inverseR})
+            pack(mask, pairs.*member+e, owned.*member+n);
+        n += __builtin_popcount(mask);
+    }
+    return n;
 }
 
 // ---- moments ----
 
 /** Scratch of the first pass: displacements, then for each vector of neighbours the spline weights and harmonics. */
-constexpr int ROW_FLOATS = 8*2+2+7;
+constexpr int ROW_FLOATS = 7*2+4+7;
 
 template <int L>
 int momentsOfRow(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row,
         const MomentTensorPairs& owned, float* scratch, float* moments) {
     constexpr int M = MOMENTS<L>, BLOCK = (4+M)*LANES;
-    const int room = roundUp(row.count, LANES);
+    const int room = roundUp(row.count, LANES)+LANES;    // packing overwrites one vector
     double* d = (double*) scratch;
-    int* n = (int*) (d+8L*room);
-    const RowScratch all = {d, d+room, d+2*room, d+3*room, n, n+room}, near = {d+4*room, d+5*room, d+6*room, d+7*room, nullptr, nullptr};
-    float* p = (float*) (n+2L*room);
+    int* n = (int*) (d+7L*room);
+    const RowScratch all = {d, d+room, d+2*room, nullptr, n, n+room};
+    const RowScratch near = {d+3*room, d+4*room, d+5*room, d+6*room, n+2*room, n+3*room};
+    float* p = (float*) (n+4L*room);
     const MomentTensorPairs pairs = {(int*) p, (int*) (p+room), p+2*room, p+3*room, p+4*room, p+5*room, p+6*room};
-    float* geometryBlocks = p+7*room;
-    int numOwned;
-    const int count = findPairs(model, geometry, row, all, near, pairs, numOwned);
-    for (int e = 0; e < numOwned; e += LANES) {
-        const MomentTensorPairs from = offset(pairs, e), to = offset(owned, e);
-        std::memcpy(to.place, from.place, 4*LANES);
-        std::memcpy(to.interval, from.interval, 4*LANES);
-        for (auto member : {&MomentTensorPairs::f, &MomentTensorPairs::x, &MomentTensorPairs::y, &MomentTensorPairs::z, &MomentTensorPairs::inverseR})
-            store(load(from.*member), to.*member);
-    }
+    float* geometryBlocks = p+7L*room;
+    const int count = findPairs(model, geometry, row, all, near, pairs);
+    const int numOwned = copyOwned(geometry.beads[row.place].particle, count, near.particle, pairs, owned);
     for (int e = 0; e < count; e += LANES) {
         Vector weights[4], slopes[4], Y[M];
         cubicBSplineWeights<Vector, float>(load(pairs.f+e), weights, slopes);
@@ -479,6 +540,8 @@ void forcesOfRow(const MomentTensorModel& model, const int* types, int place, in
             const int j = pairs.place[e];
             const float *block = scratch+(long) (e/LANES)*BLOCK+e%LANES, *table = model.table+(long) pairs.interval[e]*stride+c;
             const float* Gj = gradients+(long) j*M*width+c;
+            // Rows of other beads come from afar: ask for one that the next row of pairs needs.
+            const float* ahead = gradients+(long) pairs.place[roundUp(count, LANES)+e]*M*width+c;
             Vector B[4], dB[4], aj = {}, total[4] = {};
             MEANFORCE_UNROLL
             for (int s = 0; s < 4; s++) {
@@ -495,6 +558,7 @@ void forcesOfRow(const MomentTensorModel& model, const int* types, int place, in
                 Vector S = {}, Sx = {}, Sy = {}, Sz = {};
                 MEANFORCE_UNROLL
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
+                    __builtin_prefetch(ahead+lm*width);
                     Vector h = load(Gj+lm*width);
                     if (ONE_TYPE)
                         h = (l%2 == 0 ? Gi[lm]+h : Gi[lm]-h);
@@ -546,7 +610,7 @@ void forcesOfRow(const MomentTensorModel& model, const int* types, int place, in
 // ---- the table of functions ----
 
 long getScratchSize(const MomentTensorModel& model, int longestRow) {
-    const long room = roundUp(longestRow, LANES), numMoments = (model.maxL+1)*(model.maxL+1);
+    const long room = roundUp(longestRow, LANES)+LANES, numMoments = (model.maxL+1)*(model.maxL+1);
     const long rows = room*(ROW_FLOATS+8+4*numMoments+4);
     const long network = TILE*networkFloats(model)+2*model.width+productFloats(model);
     return (rows > network ? rows : network)+64;

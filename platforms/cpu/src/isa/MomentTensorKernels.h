@@ -37,13 +37,13 @@ struct MomentTensorModel {
 /** The bead at a place. */
 struct MomentTensorBead {
     double position[3];
-    long particle;
+    int particle;
 };
 
 struct MomentTensorGeometry {
     const MomentTensorBead* beads;
     const int* types;                    // of each place
-    double box[9];
+    double box[9], inverseBox[3];        // rows; 1/diagonal
     bool periodic;
 };
 
@@ -68,7 +68,7 @@ struct MomentTensorKernels {
     /**
      * Compute the moments [lm][channel] of the bead in a row, and write the pairs that the row owns.
      *
-     * @return the number of pairs; room for all neighbours, rounded up to whole vectors, may be overwritten
+     * @return the number of pairs; room for all neighbours and one vector more may be overwritten
      */
     int (*computeMoments)(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row,
             const MomentTensorPairs& pairs, float* scratch, float* moments);
