@@ -272,6 +272,16 @@ double GLEIntegrator::getBathHeat() const {
     return initialHeat+kernel.getAs<IntegrateGLEStepKernel>().getBathHeat(*context);
 }
 
+double GLEIntegrator::computeConservedEnergy() {
+    requireContext();
+    double energy = getBathHeat()+context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
+    vector<Vec3> v;
+    context->computeShiftedVelocities(getVelocityTimeOffset(), v);
+    for (size_t i = 0; i < v.size(); i++)
+        energy += 0.5*context->getSystem().getParticleMass(i)*v[i].dot(v[i]);
+    return energy;
+}
+
 void GLEIntegrator::restore(uint32_t seed, int64_t step, double savedTemperature, double heat, const vector<double>& s) {
     setAuxiliaryVariables(s);
     noiseSeed = seed;

@@ -633,3 +633,49 @@ def test_truncated_checkpoint() -> None:
     stream = io.BytesIO(context.createCheckpoint())
     with pytest.raises(openmm.OpenMMException, match="truncated"):
         context.loadCheckpoint(stream.getvalue()[:-20])
+
+
+def energy_error(platform: TestPlatform, kernel: list, h: float, *, dumbbells: bool) -> tuple[float, float, float]:
+    """Return the largest changes in 1 ps of the conserved energy, of a State's energy plus heat, and of the latter alone."""
+    count, mass, rng = 40, 10.0, np.random.default_rng(2)
+    system = oscillators(count, mass, 400.0)
+    x = 0.05 * rng.normal(size=(count, 3))
+    if dumbbells:
+        x[1::2] = x[::2] + 0.2 * np.array([0.6, 0.0, 0.8])
+        for i in range(0, count, 2):
+            system.addConstraint(i, i + 1, 0.2)
+    integrator = meanforce.GLEIntegrator(300, kernel, h)
+    integrator.setRandomNumberSeed(5)
+    integrator.setConstraintTolerance(1e-6)
+    context = platform.context(system, integrator)
+    context.setPositions(x)
+    context.setVelocitiesToTemperature(300, 3)
+    rows = []
+    for _ in range(20):
+        state, heat = context.getState(energy=True), integrator.getBathHeat()._value
+        energy = state.getPotentialEnergy()._value + state.getKineticEnergy()._value
+        rows.append([integrator.computeConservedEnergy()._value, energy + heat, energy])
+        integrator.step(round(0.05 / h))
+    return tuple(np.abs(np.array(rows) - rows[0]).max(axis=0))
+
+
+@pytest.mark.parametrize("dumbbells", [False, True])
+@pytest.mark.parametrize("kernel", [[[5.0]], [[0.5, -20.0], [20.0, 5.0]]], ids=["white", "memory"])
+def test_energy_and_heat_fluctuate_as_the_step_squared(kernel: list, dumbbells: bool) -> None:
+    """With velocities at the time of the positions; half a step late, the error is of first order. Without heat, of none."""
+    reference = TestPlatform("Reference")
+    coarse, fine = (np.array(energy_error(reference, kernel, h, dumbbells=dumbbells)) for h in (0.004, 0.001))
+    assert fine[0] < 0.02
+    assert coarse[0] > 8 * fine[0]
+    assert 2 < coarse[1] / fine[1] < 8
+    assert fine[2] > 100 * fine[1]
+
+
+@pytest.mark.parametrize("dumbbells", [False, True])
+def test_conserved_energy_on_every_platform(platform: TestPlatform, dumbbells: bool) -> None:
+    """About 150 kJ/mol; constraints and bath without memory, whose noise along the bonds must not count as heat."""
+    errors = energy_error(platform, [[5.0]], 0.002, dumbbells=dumbbells)
+    assert errors[0] < platform.tolerance(0.2, 0.2, 0.1)
+    assert errors[2] > 20
+    with pytest.raises(ValueError, match="not bound"):
+        meanforce.GLEIntegrator(300, [[5.0]], 0.002).computeConservedEnergy()
