@@ -359,8 +359,9 @@ void GLEIntegrator::deserializeParameters(const SerializationNode& node) {
         return;
     if (node.getStringProperty("integrator", "") != "meanforce::GLEIntegrator")
         throw OpenMMException("GLEIntegrator: the State has the parameters of another integrator");
-    if (node.getIntProperty("version") != 1)
-        throw OpenMMException("GLEIntegrator: unsupported version number in the State");
+    const int version = node.getIntProperty("version");
+    if (version != 1)
+        throw OpenMMException(text("GLEIntegrator: unsupported version number ", version, " in the State"));
     const auto seed = (uint32_t) node.getLongProperty("noiseSeed");
     // Copies of one State that take turns in this Context must not share their random forces.
     const auto step = max<int64_t>(node.getLongProperty("noiseStep"), seed == noiseSeed ? noiseStep : 0);

@@ -636,7 +636,7 @@ def test_truncated_checkpoint() -> None:
 
 
 def energy_error(platform: TestPlatform, kernel: list, h: float, *, dumbbells: bool) -> tuple[float, float, float]:
-    """Return the largest changes in 1 ps of the conserved energy, of a State's energy plus heat, and of the latter alone."""
+    """Return the largest changes in 1 ps of the conserved energy, a State's energy plus heat, and its energy alone."""
     count, mass, rng = 40, 10.0, np.random.default_rng(2)
     system = oscillators(count, mass, 400.0)
     x = 0.05 * rng.normal(size=(count, 3))
@@ -662,7 +662,7 @@ def energy_error(platform: TestPlatform, kernel: list, h: float, *, dumbbells: b
 @pytest.mark.parametrize("dumbbells", [False, True])
 @pytest.mark.parametrize("kernel", [[[5.0]], [[0.5, -20.0], [20.0, 5.0]]], ids=["white", "memory"])
 def test_energy_and_heat_fluctuate_as_the_step_squared(kernel: list, dumbbells: bool) -> None:
-    """With velocities at the time of the positions; half a step late, the error is of first order. Without heat, of none."""
+    """With velocities at the time of the positions; half a step early they make an error of first order."""
     reference = TestPlatform("Reference")
     coarse, fine = (np.array(energy_error(reference, kernel, h, dumbbells=dumbbells)) for h in (0.004, 0.001))
     assert fine[0] < 0.02
@@ -679,3 +679,29 @@ def test_conserved_energy_on_every_platform(platform: TestPlatform, dumbbells: b
     assert errors[2] > 20
     with pytest.raises(ValueError, match="not bound"):
         meanforce.GLEIntegrator(300, [[5.0]], 0.002).computeConservedEnergy()
+
+
+def test_versions_and_states_of_other_kernels() -> None:
+    """XML from before matrix kernels, without their dimension, loads; what does not fit gives one clear error."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    xml = openmm.XmlSerializer.serialize(integrator)
+    old = xml.replace(' dimension="1"', "")
+    assert old != xml
+    assert openmm.XmlSerializer.serialize(openmm.XmlSerializer.deserialize(old)) == xml
+    newer = re.sub(r'(type="meanforce::GLEIntegrator"[^>]*) version="1"', r'\1 version="99"', xml)
+    assert newer != xml
+    with pytest.raises(openmm.OpenMMException, match="GLEIntegrator: unsupported version number 99"):
+        openmm.XmlSerializer.deserialize(newer)
+    context = TestPlatform("Reference").context(oscillators(3, 7.0, 500.0), integrator)
+    context.setPositions(np.zeros((3, 3)))
+    state = openmm.XmlSerializer.serialize(context.getState(positions=True, integratorParameters=True))
+    newer = re.sub(r'(<IntegratorParameters[^>]*) version="1"', r'\1 version="99"', state)
+    assert newer != state
+    with pytest.raises(openmm.OpenMMException, match="unsupported version number 99 in the State"):
+        context.setState(openmm.XmlSerializer.deserialize(newer))
+    other = meanforce.GLEIntegrator(300, [[0.0, -9.0], [9.0, 12.0]], 0.002)
+    context = TestPlatform("Reference").context(oscillators(3, 7.0, 500.0), other)
+    before = other.getAuxiliaryVariables()._value
+    with pytest.raises(openmm.OpenMMException, match=r"expected 9 auxiliary variables .* got 36"):
+        context.setState(openmm.XmlSerializer.deserialize(state))
+    assert np.array_equal(other.getAuxiliaryVariables()._value, before)
