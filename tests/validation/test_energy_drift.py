@@ -91,7 +91,7 @@ def test_water_with_forces_that_are_no_gradient(water):
     assert not measured("water-turned", system, start, "CPU", 1, nve.TURN).is_below(20 * nve.DRIFT)
 
 
-# ----------------------------------------------------------------------------------------- a stiff molecule with a SchNet
+# -------------------------------------------------------------------------------------- a stiff molecule with a SchNet
 
 
 @pytest.fixture(scope="module")
