@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Time the native potentials against the best of torch, and against what the machine can do.
 
-python benchmarks/potentials.py [--quick] [--only GROUP ...] [--threads 1 2] [--baselines NAME ...]
+python benchmarks/potentials.py [--quick] [--only GROUP ...] [--beads N ...] [--threads 1 2] [--baselines NAME ...]
     [--platforms CPU OpenCL CUDA] [--rounds N] [--seconds S] [--cpu-time] [--json FILE] [--plot FILE]
 
 | group | what is compared |
@@ -23,10 +23,10 @@ the shortest time of each counts, so that what else the machine does hits all al
 single rounds show how much it did.
 
 `share` is the part of the machine's limit that `native` reaches on the CPU platform: the time that floating-point
-operations and traffic beyond the L1 cache, whichever is slower, must take, over the measured time. Both are counted by
-formula (`schnet_work`, `moment_work`); the peaks are those of torch's matrix product and copy with as many threads,
-which take their turns with the others. `forces` is the difference of forces from those of `torchscript`, in single
-precision, relative to their root mean square.
+operations and the traffic of all beads' features, whichever is slower, must take, over the measured time. Both are
+counted by formula (`schnet_work`, `moment_work`); the peaks are those of torch's matrix product and of a copy of so
+much memory with as many threads, which take their turns with the others. `forces` is the difference of forces from
+those of `torchscript`, in single precision, relative to their root mean square.
 """
 
 from __future__ import annotations
@@ -246,7 +246,10 @@ def work(folder: pathlib.Path) -> None:
 
 @dataclass
 class Limit:
-    """What an evaluation must do at least: floating-point operations, and bytes that are not in the L1 cache."""
+    """What an evaluation must do at least: floating-point operations, and bytes of features read and written.
+
+    Each pass counts the features of each bead once; a neighbour's, and the tables, are expected in a cache.
+    """
 
     flops: float
     traffic: float
@@ -278,10 +281,7 @@ def schnet_work(model: SchNet, degree: int, beads: int, pairs: int) -> Limit:
     slope = lookup + 3  # contracted with y_j g_i + y_i g_j
     per_pair = blocks * (lookup + message + slope) + (blocks - 1) * (lookup + message)
     flops = beads * 4.0 * dense + pairs * F * per_pair
-    # Reads of the table and of a neighbour's features, additions to its messages or gradients.
-    rows = 4 * (degree + 1) + 4 + 8
-    traffic = pairs * F * (blocks * (rows + rows) - 8) + beads * blocks * (16 * F + 24 * H)
-    return Limit(flops, traffic, 4 * beads * (3 * F + 2 * H))
+    return Limit(flops, beads * blocks * 4.0 * (4 * F + 6 * H), 4 * beads * (3 * F + 2 * H))
 
 
 def moment_work(model: MomentTensor, beads: int, pairs: int) -> Limit:
@@ -291,7 +291,7 @@ def moment_work(model: MomentTensor, beads: int, pairs: int) -> Limit:
     forward = 8 * radial + 4 * moments  # four splines to a filter; moments of both beads
     backward = 16 * radial + 3 * moments + 2 * radial + 2 * moments  # filters and slopes, G_i +- G_j, dU/dr, dU/dY
     flops = beads * (4.0 * dense + 4 * moments) + pairs * (forward + backward)
-    return Limit(flops, beads * 16.0 * moments + pairs * 4.0 * moments, 4 * beads * 2 * moments)
+    return Limit(flops, beads * 4.0 * 4 * moments, 4 * beads * 2 * moments)
 
 
 class Model:
@@ -587,6 +587,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one small system of each kind, and nothing to compile")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS)
+    parser.add_argument("--beads", type=int, nargs="+", help="only systems of these sizes")
     parser.add_argument("--threads", type=int, nargs="+")
     parser.add_argument("--baselines", nargs="*", choices=BASELINES)
     works = [name for name in meanforce.platforms() if name != "Reference" and platform_works(name)]
@@ -619,6 +620,8 @@ def main() -> None:
         for group in options.only:
             title = ""
             for case in MAKERS[group](pathlib.Path(folder), options):
+                if options.beads and case.beads not in options.beads:
+                    continue
                 if case.title != title:
                     title = case.title
                     print(f"{group}: {title}")
