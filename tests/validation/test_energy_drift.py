@@ -88,10 +88,10 @@ def test_water(water, platform, side, legs):
 
 def test_water_with_forces_that_are_no_gradient(water):
     system, start = water_run(*water, 4)
-    assert not measured("water-turned", system, start, "CPU", 1, nve.TURN).is_below(20 * nve.DRIFT)
+    assert not measured("water-turned", system, start, "CPU", 1, nve.TURN).is_below(10 * nve.DRIFT)
 
 
-# -------------------------------------------------------------------------------------- a stiff molecule with a SchNet
+# ------------------------------------------------------------------------------------ a stiff molecule with a SchNet
 
 
 @pytest.fixture(scope="module")
@@ -121,4 +121,4 @@ def test_molecule(molecule, platform, legs, filters):
 
 def test_molecule_with_forces_that_are_no_gradient(molecule):
     drift = measured("molecule-turned", *molecule_run(molecule, "tabulated"), "CPU", 1, nve.TURN)
-    assert not drift.is_below(20 * nve.DRIFT)
+    assert not drift.is_below(10 * nve.DRIFT)
