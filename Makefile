@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # make demo      virtual environment, build, and the whole path once: atomistic water to coarse-grained water with memory
 # make test      the same environment, every C++ and Python test on every platform present, kernel text compiled as CUDA
+# make sanitize  C++ tests on Reference and CPU, and the kernel text as C++, under the address, undefined-behaviour and
+#                thread sanitizers
 # make lint      ruff, mypy
 # make validate  the long physics runs whose figures stand in docs/validation.md
 #
@@ -13,7 +15,7 @@ BUILD := build/make
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := CMakeLists.txt pyproject.toml python/meanforce/_version.py $(shell find cmake openmmapi platforms serialization python/src tests/cpp -type f)
 
-.PHONY: demo test lint validate clean
+.PHONY: demo test sanitize lint validate clean
 
 demo: $(VENV)/built
 	$(BIN)/meanforce demo water
@@ -25,6 +27,17 @@ test: $(VENV)/built build/cuda-platform/installed
 	$(BIN)/python -m pytest tests/python --cuda-platform=build/cuda-platform --junitxml=$(BUILD)/pytest.xml || status=1; \
 	$(BIN)/python tests/exercised.py $(BUILD)/ctest.xml $(BUILD)/pytest.xml || status=1; \
 	exit $$status
+
+sanitize: $(VENV)/built
+	set -e; export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	for sanitizers in address,undefined thread; do \
+	    folder=build/sanitize-$${sanitizers%%,*}; \
+	    cmake -G Ninja -S . -B $$folder -DMEANFORCE_SANITIZE=$$sanitizers -DMEANFORCE_BUILD_TESTS=ON \
+	        -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"; \
+	    cmake --build $$folder; \
+	    ctest --test-dir $$folder -L 'Reference|CPU' --output-on-failure; \
+	done
+	$(BIN)/python -m pytest tests/python/test_shim.py
 
 lint: $(VENV)/built
 	$(PIP) ruff mypy

@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The best that torch can do with a potential, for comparison with the native forces.
-
-python benchmarks/baselines.py [--family schnet|moments] [--beads 10 100 1000] [--neighbors 45] [--threads 1]
-                               [--baselines torchscript ...] [--json FILE]
-
-Every measurement runs in a process of its own (`measure`) with settings that make torch fast: the number of threads,
-and a malloc that keeps its memory instead of returning it to the system after every large tensor. Each also reports
-the error of its forces, so that all compute the same thing.
+"""The best that torch can do with a potential: what potentials.py compares the native forces with.
 
 | baseline | what runs |
 |---|---|
@@ -15,20 +8,14 @@ the error of its forces, so that all compute the same thing.
 | `aotinductor` | energy and forces traced to one graph, exact filters, compiled ahead of time by AOTInductor |
 | `compiled` | the same with tabulated filters, by torch.compile: the strongest |
 
-The last two are compiled for one number of beads and pairs; a real simulation would have to pad its neighbour list.
+They are meant for a process of their own, with `ENVIRONMENT` and torch's number of threads set. The last two are
+compiled for one number of beads and pairs; a real simulation would have to pad its neighbour list.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import pathlib
-import pickle
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +30,9 @@ from torch import Tensor
 
 from meanforce.potentials import MomentTensor, Potential, SchNet, momenttensor
 from meanforce.structure import pairs_within
-from meanforce.training.forcematching import pair_forces
 
 #: Keep freed memory: never mmap a tensor, never trim the heap, grow it in large pieces, ask for huge pages.
-MALLOC = {
+ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "MALLOC_TOP_PAD_": str(64 << 20),
@@ -55,7 +41,7 @@ MALLOC = {
 INTERVALS = 1024  # of tabulated filters
 INDUCTOR = {"cpp_wrapper": True}  # for torch.compile: halves the time of 10 beads; freezing gains nothing more
 SKIN = 0.1  # of the Verlet list, as a fraction of the cutoff
-ROUNDS = 5
+TEMPERATURE, FRICTION, STEP, MASS = 300.0, 1.0, 0.002, 50.0  # of Langevin dynamics, in OpenMM's units
 
 
 @dataclass(frozen=True)
@@ -74,16 +60,27 @@ class Beads:
 
 
 def liquid(count: int, cutoff: float, neighbors: float, num_types: int = 1, seed: int = 0) -> Beads:
-    """Return a disordered lattice with so many neighbours, periodic if its box allows the cutoff."""
+    """Return a disordered lattice with so many neighbours per bead, periodic if its box allows the cutoff.
+
+    A smaller system is a droplet, whose beads have so many neighbours on average, or all others if they are too few.
+    """
     rng = np.random.default_rng(seed)
+    types = rng.integers(0, num_types, count)
     side = (count * 4 / 3 * np.pi * cutoff**3 / neighbors) ** (1 / 3)
-    cells = int(np.ceil(count ** (1 / 3)))
+    periodic = side > 2 * cutoff
+    cells = int(np.ceil(count ** (1 / 3) - 1e-9))
     sites = np.stack(np.meshgrid(*[np.arange(cells)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    sites = (
-        sites[rng.permutation(len(sites))[:count]] if count < 1000 else sites[:: max(1, len(sites) // count)][:count]
-    )
-    positions = (sites + rng.uniform(-0.3, 0.3, (count, 3))) * side / cells
-    return Beads(positions, rng.integers(0, num_types, count), np.eye(3) * side if side > 2 * cutoff else None)
+    # In the order of the lattice, so that neighbours lie near each other in memory.
+    chosen = np.sort(rng.permutation(len(sites))[:count])
+    if not periodic:
+        chosen = np.argsort(np.square(sites - (cells - 1) / 2).sum(1), kind="stable")[:count]
+    positions = (sites[chosen] + rng.uniform(-0.3, 0.3, (count, 3))) * side / cells
+    if periodic:
+        return Beads(positions, types, np.eye(3) * side)
+    first, second = np.triu_indices(count, 1)
+    distances = np.sort(np.linalg.norm(positions[second] - positions[first], axis=1))
+    last = min(round(count * neighbors / 2), len(distances)) - 1
+    return Beads(positions * (0.9999 * cutoff / distances[last]), types)
 
 
 class Baseline:
@@ -94,7 +91,7 @@ class Baseline:
     model : Potential
         A SchNet, or a MomentTensor with one bead type.
     threads : int
-        Of the OpenMM platform; torch's own are set by `measure`.
+        Of the OpenMM platform.
     """
 
     def __init__(self, model: Potential, threads: int = 1) -> None:
@@ -114,18 +111,8 @@ class Baseline:
         for _ in range(steps):
             self.evaluate()
 
-    def time(self, seconds: float = 2.0) -> float:
-        """Return the seconds of one evaluation, the minimum of some rounds that take about `seconds` together."""
-        self.run(3)
-        start = time.perf_counter()
-        self.run(1)
-        steps = max(1, int(seconds / ROUNDS / (time.perf_counter() - start)))
-        best = np.inf
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            self.run(steps)
-            best = min(best, (time.perf_counter() - start) / steps)
-        return best
+    def reset(self) -> None:
+        """Go back to the first positions."""
 
 
 class PairEnergy(torch.nn.Module):
@@ -207,16 +194,22 @@ class PythonForce(Baseline):
         """See Baseline."""
         openmm_system = openmm.System()
         for _ in system.positions:
-            openmm_system.addParticle(50.0)
+            openmm_system.addParticle(MASS)
         force = openmm.PythonForce(VerletComputation(self.model, system))
         if system.box is not None:
             openmm_system.setDefaultPeriodicBoxVectors(*system.box)
             force.setUsesPeriodicBoundaryConditions(True)
         openmm_system.addForce(force)
-        integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.002)
+        integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, FRICTION, STEP)
         platform = openmm.Platform.getPlatformByName("CPU")
         self.context = openmm.Context(openmm_system, integrator, platform, {"Threads": str(self.threads)})
-        self.context.setPositions(system.positions)
+        self.positions = system.positions
+        self.reset()
+
+    def reset(self) -> None:
+        """See Baseline."""
+        self.context.setPositions(self.positions)
+        self.context.setVelocitiesToTemperature(TEMPERATURE, 1)
 
     def evaluate(self) -> tuple[float, np.ndarray]:
         """See Baseline."""
@@ -318,102 +311,3 @@ BASELINES: dict[str, type[Baseline]] = {
     "aotinductor": AOTInductor,
     "compiled": Compiled,
 }
-
-
-def measure(
-    name: str,
-    model: Potential,
-    system: Beads,
-    threads: int = 1,
-    seconds: float = 2.0,
-    environment: dict[str, str] = MALLOC,
-) -> dict[str, Any]:
-    """Time a baseline in a process of its own.
-
-    Parameters
-    ----------
-    name : str
-        A key of BASELINES.
-    model : Potential
-    system : Beads
-    threads : int
-    seconds : float
-        About how long to measure.
-    environment : dict
-        Environment variables to add.
-
-    Returns
-    -------
-    dict
-        ``milliseconds`` of one evaluation, ``prepare_seconds``, ``energy``, and ``force_error``, relative to the root
-        mean square of the exact forces in float64.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        job, result = pathlib.Path(folder) / "job", pathlib.Path(folder) / "result"
-        job.write_bytes(pickle.dumps((name, model, system, threads, seconds)))
-        variables = {**os.environ, **environment, "OMP_NUM_THREADS": str(threads)}
-        subprocess.run(
-            [sys.executable, "-W", "ignore", __file__, "--job", str(job), str(result)], check=True, env=variables
-        )
-        return json.loads(result.read_text())
-
-
-def do_job(job: pathlib.Path, result: pathlib.Path) -> None:
-    """Do what `measure` asks for, in this process."""
-    name, model, system, threads, seconds = pickle.loads(job.read_bytes())
-    torch.set_num_threads(threads)
-    first, second, shifts = system.pairs(model.cutoff)
-    positions = torch.from_numpy(system.positions)
-    d = positions[second] - positions[first] + shifts
-    exact = pair_forces(model.double().requires_grad_(False), d, first, second, torch.from_numpy(system.types)).numpy()
-    baseline = BASELINES[name](model, threads)
-    start = time.perf_counter()
-    baseline.prepare(system)
-    prepared = time.perf_counter() - start
-    energy, forces = baseline.evaluate()
-    error = float(np.sqrt(np.mean(np.square(forces - exact)) / np.mean(np.square(exact))))
-    milliseconds = 1e3 * baseline.time(seconds)
-    result.write_text(
-        json.dumps({"milliseconds": milliseconds, "prepare_seconds": prepared, "energy": energy, "force_error": error})
-    )
-
-
-def make_model(family: str, num_types: int) -> Potential:
-    """Return a random network of the usual size."""
-    torch.manual_seed(0)
-    return SchNet(num_types, 0.9) if family == "schnet" else MomentTensor(1, 0.45)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", choices=["schnet", "moments"], default="schnet")
-    parser.add_argument("--beads", type=int, nargs="+", default=[10, 100, 1000])
-    parser.add_argument("--neighbors", type=float, default=45.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--job", type=pathlib.Path, nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.job:
-        do_job(*arguments.job)
-        return
-    results = []
-    print(f"{'baseline':<14}{'beads':>7}{'pairs':>9}{'ms':>10}{'force error':>13}{'prepare (s)':>13}")
-    for count in arguments.beads:
-        model = make_model(arguments.family, 3)
-        system = liquid(count, model.cutoff, arguments.neighbors, model.num_types)
-        pairs = len(system.pairs(model.cutoff)[0])
-        for name in arguments.baselines:
-            found = measure(name, model, system, arguments.threads)
-            results.append({"baseline": name, "family": arguments.family, "beads": count, "pairs": pairs, **found})
-            print(
-                f"{name:<14}{count:>7}{pairs:>9}{found['milliseconds']:>10.3f}{found['force_error']:>13.1e}"
-                f"{found['prepare_seconds']:>13.1f}",
-                flush=True,
-            )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -272,6 +272,16 @@ double GLEIntegrator::getBathHeat() const {
     return initialHeat+kernel.getAs<IntegrateGLEStepKernel>().getBathHeat(*context);
 }
 
+double GLEIntegrator::computeConservedEnergy() {
+    requireContext();
+    double energy = getBathHeat()+context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
+    vector<Vec3> v;
+    context->computeShiftedVelocities(getVelocityTimeOffset(), v);
+    for (size_t i = 0; i < v.size(); i++)
+        energy += 0.5*context->getSystem().getParticleMass(i)*v[i].dot(v[i]);
+    return energy;
+}
+
 void GLEIntegrator::restore(uint32_t seed, int64_t step, double savedTemperature, double heat, const vector<double>& s) {
     setAuxiliaryVariables(s);
     noiseSeed = seed;
@@ -349,8 +359,9 @@ void GLEIntegrator::deserializeParameters(const SerializationNode& node) {
         return;
     if (node.getStringProperty("integrator", "") != "meanforce::GLEIntegrator")
         throw OpenMMException("GLEIntegrator: the State has the parameters of another integrator");
-    if (node.getIntProperty("version") != 1)
-        throw OpenMMException("GLEIntegrator: unsupported version number in the State");
+    const int version = node.getIntProperty("version");
+    if (version != 1)
+        throw OpenMMException(text("GLEIntegrator: unsupported version number ", version, " in the State"));
     const auto seed = (uint32_t) node.getLongProperty("noiseSeed");
     // Copies of one State that take turns in this Context must not share their random forces.
     const auto step = max<int64_t>(node.getLongProperty("noiseStep"), seed == noiseSeed ? noiseStep : 0);

@@ -16,6 +16,7 @@ from .modelfile import export
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
 from .schnet import SchNetForce
+from .stillingerweber import StillingerWeberForce
 
 __all__ = [
     "CGPotential",
@@ -24,6 +25,7 @@ __all__ = [
     "MomentTensorForce",
     "PairSplineForce",
     "SchNetForce",
+    "StillingerWeberForce",
     "__version__",
     "export",
     "platforms",

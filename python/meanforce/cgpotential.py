@@ -19,6 +19,7 @@ from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
 from .schnet import SchNetForce
+from .stillingerweber import StillingerWeberForce
 
 if TYPE_CHECKING:
     import torch
@@ -243,8 +244,8 @@ class CGPotential:
         Returns
         -------
         list of openmm.Force
-            One for each component: MomentTensorForce, SchNetForce or PairSplineForce. For a model of another
-            architecture one TorchForce or PythonForce.
+            One for each component: PairSplineForce, StillingerWeberForce, MomentTensorForce or SchNetForce. For a
+            model of another architecture one TorchForce or PythonForce.
 
         Raises
         ------
@@ -477,4 +478,24 @@ def _pair_spline_force(component: Component, num_types: int, types: list[int], p
     return force
 
 
-_FORCES = {"moment-tensor": _moment_tensor_force, "pair-spline": _pair_spline_force, "schnet": _schnet_force}
+def _stillinger_weber_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+    force = StillingerWeberForce(num_types, component.cutoff)
+    for center in range(num_types):
+        for second in range(num_types):
+            sizes = (component.architecture[name][center][second] for name in ("ranges", "gammas"))
+            force.setPairParameters(center, second, *sizes)
+            for first in range(second + 1):
+                row = second * (second + 1) // 2 + first
+                force.setTripletParameters(center, first, second, *component.tensors["coefficients"][center, row])
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    for bead_type in types:
+        force.addParticle(bead_type)
+    return force
+
+
+_FORCES = {
+    "moment-tensor": _moment_tensor_force,
+    "pair-spline": _pair_spline_force,
+    "schnet": _schnet_force,
+    "stillinger-weber": _stillinger_weber_force,
+}

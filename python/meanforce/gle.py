@@ -258,6 +258,25 @@ class GLEIntegrator(openmm.Integrator):
     def getBathHeat(self) -> unit.Quantity:
         """Return the energy that the particles have given to the bath, in kJ/mol.
 
-        Potential energy plus kinetic energy plus this heat is conserved as well as in a Verlet integration.
+        Potential energy plus kinetic energy plus this heat does not drift. It fluctuates in proportion to the step
+        size, because velocities lag half a step behind positions; see `computeConservedEnergy`.
+
+        Raises
+        ------
+        ValueError
+            If the integrator has no Context yet.
         """
         return _meanforce.GLEIntegrator_getBathHeat(self) * unit.kilojoule_per_mole
+
+    def computeConservedEnergy(self) -> unit.Quantity:
+        """Return potential energy plus kinetic energy plus heat of the bath, in kJ/mol, all at the same time.
+
+        Velocities are taken half a step forward to the time of the positions. The sum is conserved as well as in a
+        Verlet integration: it fluctuates in proportion to the square of the step size. Forces are evaluated.
+
+        Raises
+        ------
+        ValueError
+            If the integrator has no Context yet.
+        """
+        return _meanforce.GLEIntegrator_computeConservedEnergy(self) * unit.kilojoule_per_mole

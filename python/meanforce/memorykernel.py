@@ -233,9 +233,15 @@ class MemoryKernel:
 
         Parameters
         ----------
-        coupling, alpha, beta, w : float
+        coupling, alpha, beta, w : float or Quantity
             In 1/ps.
+
+        Raises
+        ------
+        ValueError
+            If alpha or beta is negative, or an argument is not finite.
         """
+        coupling, alpha, beta, w = (float(strip_units(value, _PER_PS)) for value in (coupling, alpha, beta, w))
         return cls([[0.0, -coupling, 0.0], [coupling, alpha, -w], [0.0, w, beta]])
 
     @classmethod
@@ -461,8 +467,13 @@ class MemoryKernel:
         -------
         numpy.ndarray
             In 1/ps^2, of the shape of `t`; of shape (*t.shape, 3, 3) in dimension 3.
+
+        Raises
+        ------
+        ValueError
+            If a time is negative.
         """
-        times = np.asarray(strip_units(t, unit.picosecond), dtype=np.float64)
+        times = _times(t)
         return self._array(_response(*self._parts, times))
 
     def integrated(self, t: ArrayLike) -> Array:
@@ -477,8 +488,13 @@ class MemoryKernel:
         -------
         numpy.ndarray
             In 1/ps, of the shape of `t`; of shape (*t.shape, 3, 3) in dimension 3.
+
+        Raises
+        ------
+        ValueError
+            If a time is negative.
         """
-        times = np.asarray(strip_units(t, unit.picosecond), dtype=np.float64)
+        times = _times(t)
         d = self._dimension
         return self._array(self._matrix[:d, :d] + self._integral(times))
 
@@ -516,8 +532,13 @@ class MemoryKernel:
         -------
         numpy.ndarray
             Of the shape of `n`; of shape (*n.shape, 3, 3) in dimension 3, with <v_i(t) v_j(0)> m / kT at [i, j].
+
+        Raises
+        ------
+        ValueError
+            If a number of steps or the step size is negative.
         """
-        times = np.asarray(n, dtype=np.float64) * float(strip_units(step, unit.picosecond))
+        times = _times(np.asarray(n, dtype=np.float64)) * _times(step, "step")
         first = np.eye(len(self._matrix))[:, : self._dimension]
         return self._array(_response(first.T, self._matrix, first, times))
 
@@ -539,12 +560,26 @@ class MemoryKernel:
         -------
         float or numpy.ndarray
             In nm^2/ps; of shape (3, 3) in dimension 3.
+
+        Raises
+        ------
+        ValueError
+            If the temperature or the step size is negative, the mass is not positive, or there is no friction in some
+            direction: such particles do not diffuse, they fly.
         """
-        kt = float(strip_units(temperature, unit.kelvin)) * _R
-        m, h = _positive(mass, unit.dalton, "mass", "dalton"), float(strip_units(step, unit.picosecond))
+        kelvin = float(strip_units(temperature, unit.kelvin))
+        if not (np.isfinite(kelvin) and kelvin >= 0.0):
+            raise ValueError(f"`temperature` must be >= 0 (K), got {kelvin}")
+        kt = kelvin * _R
+        m, h = _positive(mass, unit.dalton, "mass", "dalton"), float(_times(step, "step"))
         d = self._dimension
+        friction = np.atleast_2d(self.friction)
+        if np.all(np.isfinite(friction)):
+            values = np.linalg.eigvalsh(0.5 * (friction + friction.T))
+            if values[0] <= 1e-12 * values[-1]:
+                raise ValueError(f"`diffusion` needs a friction > 0 (1/ps) in all directions, got {values[0]:.6g}")
         if h == 0.0:
-            return self._shaped(kt / m * np.linalg.inv(np.atleast_2d(self.friction)))
+            return self._shaped(kt / m * np.linalg.inv(friction))
         lost = -scipy.linalg.expm(-h * self._matrix) + np.eye(len(self._matrix))
         return self._shaped(kt / m * h * (np.linalg.inv(lost)[:d, :d] - 0.5 * np.eye(d)))
 
@@ -684,11 +719,16 @@ class MemoryKernel:
         Raises
         ------
         ValueError
-            If the kernel is not a sum of positive exponentials: fix gld knows nothing else.
+            If the kernel is not a sum of positive exponentials: fix gld knows nothing else; or if the seed or the mass
+            is not positive, or the temperature is negative.
         """
         self._require_scalar("fix gld")
         amplitudes, times = kernelformats.prony_terms(self.drift)
         m, kelvin = _positive(mass, unit.dalton, "mass", "dalton"), float(strip_units(temperature, unit.kelvin))
+        if not (np.isfinite(kelvin) and kelvin >= 0.0):
+            raise ValueError(f"`temperature` must be >= 0 (K), got {kelvin}")
+        if seed < 1:
+            raise ValueError(f"`seed` must be > 0, got {seed}")
         return kernelformats.gld_command(amplitudes, times, m, kernelformats.lammps_time(units), kelvin, seed)
 
     @classmethod
@@ -902,6 +942,14 @@ def _positive(value: Any, to: Any, name: str, unit_name: str) -> float:
     if not (np.isfinite(number) and number > 0.0):
         raise ValueError(f"`{name}` must be > 0 ({unit_name}), got {number}")
     return number
+
+
+def _times(value: Any, name: str = "t") -> Array:
+    """Return times in ps, or numbers of steps."""
+    times = np.asarray(strip_units(value, unit.picosecond), dtype=np.float64)
+    if np.any(times < 0.0):
+        raise ValueError(f"`{name}` must be >= 0, got {times.min()}")
+    return times
 
 
 def _frequency(value: Any) -> Any:

@@ -78,7 +78,7 @@ class Component:
     Parameters
     ----------
     kind : str
-        ``"pair-spline"``, ``"moment-tensor"`` or ``"schnet"``.
+        ``"pair-spline"``, ``"stillinger-weber"``, ``"moment-tensor"`` or ``"schnet"``.
     architecture : dict
         Its sizes, as in the file; what version 1 did not say is filled in.
     tensors : dict
@@ -224,8 +224,8 @@ def export(model: Potential, path: str | os.PathLike[str], *, kernel: Any = None
     Parameters
     ----------
     model : Potential
-        A PairSpline, a MomentTensor, a SchNet or a Sum of them. It is left as it is; the file holds its parameters as
-        float64.
+        A PairSpline, a StillingerWeber, a MomentTensor, a SchNet or a Sum of them. It is left as it is; the file holds
+        its parameters as float64.
     path : str or path-like
     kernel : object with a method ``to_json()``, or dict, optional
         A memory kernel to carry along.
@@ -480,6 +480,21 @@ def _pair_spline_shapes(entry: dict[str, Any], num_types: int, where: str) -> di
     return {"coefficients": (num_types * (num_types + 1) // 2, _count(entry, "functions", where, 4))}
 
 
+def _stillinger_weber_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    for name, most in (("ranges", entry["cutoff"]), ("gammas", math.inf)):
+        rows: Any = entry.get(name)
+        if (
+            not isinstance(rows, list)
+            or len(rows) != num_types
+            or not all(isinstance(row, list) and len(row) == num_types for row in rows)
+            or not all(_is_finite(value) and 0 < value <= most for row in rows for value in row)
+        ):
+            limit = "" if most == math.inf else ", at most the cutoff"
+            rule = f"{num_types} lists of {num_types} positive lengths in nm{limit}"
+            raise ModelFileError(f"{name} in {where} must be {rule}, got {rows!r}")
+    return {"coefficients": (num_types, num_types * (num_types + 1) // 2, 3)}
+
+
 def _moment_tensor_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
     degrees, channels = _count(entry, "max_l", where, 0, MAX_L) + 1, _count(entry, "channels", where)
     hidden, readouts = _widths(entry, where), _count(entry, "readouts", where, 1, 2)
@@ -587,6 +602,7 @@ def _check_products(products: Any, max_l: int, channels: int, where: str) -> Non
 #: For each kind of component, the names and shapes of its parameters.
 _SHAPES: dict[str, Callable[[dict[str, Any], int, str], dict[str, tuple[int, ...]]]] = {
     "pair-spline": _pair_spline_shapes,
+    "stillinger-weber": _stillinger_weber_shapes,
     "moment-tensor": _moment_tensor_shapes,
     "schnet": _schnet_shapes,
 }

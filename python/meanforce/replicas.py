@@ -17,9 +17,10 @@ from ._openmm import FloatArray
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
 from .schnet import SchNetForce
+from .stillingerweber import StillingerWeberForce
 
 #: Our force classes, all of which report an energy for each replica.
-_CLASSES = (MomentTensorForce, PairSplineForce, SchNetForce)
+_CLASSES = (MomentTensorForce, PairSplineForce, SchNetForce, StillingerWeberForce)
 
 
 def copyTopology(topology: app.Topology, replicas: int) -> app.Topology:

@@ -66,4 +66,10 @@ void bindGLEIntegrator(py::module_& module) {
     module.def("GLEIntegrator_getBathHeat", [](const GLEIntegrator& self) {
         return checkArguments([&] { return self.getBathHeat(); });
     });
+    module.def("GLEIntegrator_computeConservedEnergy", [](GLEIntegrator& self) {
+        return checkArguments([&] {
+            py::gil_scoped_release release;
+            return self.computeConservedEnergy();
+        });
+    });
 }

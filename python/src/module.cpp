@@ -9,6 +9,7 @@ void bindKernelClass(pybind11::module_& module);
 void bindMomentTensorForce(pybind11::module_& module);
 void bindSchNetForce(pybind11::module_& module);
 void bindPairSplineForce(pybind11::module_& module);
+void bindStillingerWeberForce(pybind11::module_& module);
 
 PYBIND11_MODULE(_meanforce, module) {
     module.doc() = "Native half of meanforce: free functions that the Python classes call.";
@@ -19,4 +20,5 @@ PYBIND11_MODULE(_meanforce, module) {
     bindMomentTensorForce(module);
     bindSchNetForce(module);
     bindPairSplineForce(module);
+    bindStillingerWeberForce(module);
 }

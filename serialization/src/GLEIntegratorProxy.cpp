@@ -5,6 +5,7 @@
 #include "openmm/serialization/SerializationNode.h"
 #include "openmm/serialization/SerializationProxy.h"
 #include <memory>
+#include <string>
 
 using namespace OpenMM;
 using namespace std;
@@ -36,8 +37,9 @@ public:
         node.createChildNode("ParticleKernels").setStringProperty("particles", encodeDoubles(particles)).setStringProperty("kernels", encodeDoubles(indices));
     }
     void* deserialize(const SerializationNode& node) const override {
-        if (node.getIntProperty("version") != 1)
-            throw OpenMMException("Unsupported version number");
+        const int version = node.getIntProperty("version");
+        if (version != 1)
+            throw OpenMMException("GLEIntegrator: unsupported version number "+to_string(version));
         auto integrator = make_unique<GLEIntegrator>(node.getDoubleProperty("temperature"), node.getDoubleProperty("stepSize"));
         integrator->setConstraintTolerance(node.getDoubleProperty("constraintTolerance"));
         integrator->setRandomNumberSeed(node.getIntProperty("randomSeed"));

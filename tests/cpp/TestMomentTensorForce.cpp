@@ -103,6 +103,11 @@ static unique_ptr<MomentTensorForce> createForce(int numTypes, int numParticles,
         return values;
     };
     auto force = make_unique<MomentTensorForce>(numTypes, CUTOFF, maxL, channels);
+    if (maxL >= 2 && channels >= 3) {
+        force->addProduct({1, 1}, {0, 1});
+        force->addProduct({1, 1, 2}, {0, 0, 2});
+        force->addProduct({1, 1, 1}, {0, 1, 2});
+    }
     force->setFilters(CUTOFF/9, numbers(9*(maxL+1)*channels, 1.0));
     force->setTypeWeights(numbers(numTypes*channels, 1.0));
     int features = force->getNumFeatures();
@@ -184,6 +189,11 @@ static void testSerialization() {
     auto& found = dynamic_cast<MomentTensorForce&>(*copy);
     ASSERT_EQUAL(4, found.getForceGroup());
     ASSERT(found.getLayerWeights(1) == force->getLayerWeights(1));
+    vector<int> degrees, shifts;
+    found.getProduct(1, degrees, shifts);
+    ASSERT_EQUAL(3, found.getNumProducts());
+    ASSERT(degrees == vector<int>({1, 1, 2}) && shifts == vector<int>({0, 0, 2}));
+    ASSERT_EQUAL((2+2+3)*3, found.getNumFeatures());
     XmlSerializer::serialize<Force>(copy.get(), "Force", second);
     ASSERT_EQUAL(first.str(), second.str());
     string text = first.str();
@@ -202,6 +212,9 @@ static void testValidation() {
     assertThrows([&] { force.addLayer(2, vector<double>(2*2*9, INFINITY), vector<double>(4)); }, "weights of a layer with 9 inputs must be finite");
     assertThrows([&] { force.addLayer(2, vector<double>(2*2*8), vector<double>(4)); }, "must be 36 (types*outputs*inputs), found 32");
     assertThrows([&] { force.addParticle(-2); }, "found -2");
+    assertThrows([&] { force.addProduct({1, 1, 1}, {0, 0, 0}); }, "must not vanish identically");
+    force.addLayer(1, vector<double>(2*9), vector<double>(2));
+    assertThrows([&] { force.addProduct({1, 1}, {0, 1}); }, "addProduct() must be called before addLayer(), found 1 layers");
 }
 
 static void runTests(const TestPlatform& test) {

@@ -169,18 +169,17 @@ def check_dynamics(platform: TestPlatform, force: Any, others: list[openmm.Force
         repulsion.addParticle([])
     for other in (repulsion, *others):
         system.addForce(other)
-    # OpenMM's minimizer crashes on some OpenCL implementations.
-    minimum = new_context(REFERENCE, copy.deepcopy(system), make_positions(count, box, distance=0.15))
-    openmm.LocalEnergyMinimizer.minimize(minimum, 10, 20)
     integrator = openmm.LangevinMiddleIntegrator(300, 5.0, 0.004)
     integrator.setRandomNumberSeed(4)
+    reference_context = new_context(REFERENCE, copy.deepcopy(system), make_positions(count, box, distance=0.15))
+    openmm.LocalEnergyMinimizer.minimize(reference_context, 10, 20)  # on PoCL the minimizer itself crashes
+    start = reference_context.getState(positions=True).getPositions(asNumpy=True)._value
     context = platform.context(system, integrator)
-    context.setPositions(minimum.getState(positions=True).getPositions(asNumpy=True))
+    context.setPositions(start)
     context.setVelocitiesToTemperature(300, 5)
     integrator.step(400)
     positions = context.getState(positions=True).getPositions(asNumpy=True)._value
-    assert np.abs(positions - make_positions(count, box, distance=0.15)).max() > 0.1
-    reference_context = new_context(REFERENCE, copy.deepcopy(system), positions)
+    assert np.abs(positions - start).max() > 0.1
     found = []
     for each in (context, reference_context):
         # Numbers that are exact in single precision; atoms stay in their present order.

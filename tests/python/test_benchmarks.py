@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark of the integrators runs, and what it compares GLEIntegrator with does the same."""
+"""The benchmarks run, and what they compare ours with does the same."""
 
 import importlib.util
 import json
@@ -13,11 +13,11 @@ import openmm
 import meanforce
 from conftest import TestPlatform
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "integrators.py"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_custom_integrator_is_the_same_algorithm():
-    spec = importlib.util.spec_from_file_location("integrators", SCRIPT)
+    spec = importlib.util.spec_from_file_location("integrators", FOLDER / "integrators.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     kernel, h = benchmark.kernel(4, benchmark.TIME), 0.02
@@ -39,14 +39,33 @@ def test_custom_integrator_is_the_same_algorithm():
     assert np.abs(other - found[0]).max() > 1e-4
 
 
-def test_benchmark_runs(tmp_path):
-    arguments = ["--quick", "--particles", "216", "--platforms", "Reference", "--no-lammps", "--output", "result"]
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+def run(script: str, folder: Path, *arguments: str) -> str:
+    command = [sys.executable, str(FOLDER / script), *arguments]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert "LangevinMiddle" in result.stdout
+    return result.stdout
+
+
+def test_integrators(tmp_path):
+    arguments = ["--quick", "--particles", "216", "--platforms", "Reference", "--no-lammps", "--output", "result"]
+    assert "LangevinMiddle" in run("integrators.py", tmp_path, *arguments)
     records = json.loads((tmp_path / "result.json").read_text())["records"]
     assert {(r["integrator"], r["modes"]) for r in records} >= {("GLE", 16), ("Custom", 16), ("LangevinMiddle", 0)}
     assert all(r["milliseconds"] > 0 for r in records)
+    assert (tmp_path / "result.png").exists()
+
+
+def test_potentials(tmp_path):
+    arguments = ["--quick", "--only", "moments", "--platforms", "CPU", "--rounds", "2", "--seconds", "0.01"]
+    printed = run("potentials.py", tmp_path, *arguments, "--json", "result.json", "--plot", "result.png")
+    records = json.loads((tmp_path / "result.json").read_text())["records"]
+    found = {record["contender"]: record for record in records}
+    assert set(found) == {"native", "native step", "torchscript", "pythonforce"}
+    for name, record in found.items():
+        assert name in printed
+        assert record["milliseconds"] > 0
+        assert record["force_difference"] < 1e-4  # all compute the same
+    assert found["pythonforce"]["versus"] == "native step"
+    assert found["torchscript"]["ratio"] > 1
+    assert found["native"]["share"] > 0
     assert (tmp_path / "result.png").exists()

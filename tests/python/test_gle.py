@@ -308,15 +308,14 @@ def test_simulation_restart(platform: TestPlatform, tmp_path: Path) -> None:
     check_restart(platform, oscillators(20, 7.0, 500.0), np.zeros((20, 3)), 0.01, steps, tmp_path)
 
 
-def test_restart_of_a_coarse_grained_liquid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Reference", "CPU"])
+def test_restart_of_a_coarse_grained_liquid(name: str, tmp_path: Path) -> None:
     """The forces of the demo, a moment tensor potential on top of a pair prior in a periodic box, restart bitwise."""
     count, side, rng = 64, 1.24, np.random.default_rng(4)
     system = openmm.System()
-    prior = openmm.CustomNonbondedForce("u(r)")
-    distances = np.linspace(0, 0.45, 40)
-    prior.addTabulatedFunction("u", openmm.Continuous1DFunction(50 * (1 - distances / 0.45) ** 3, 0, 0.45))
-    prior.setNonbondedMethod(prior.CutoffPeriodic)
-    prior.setCutoffDistance(0.45)
+    prior = meanforce.PairSplineForce(1, 0.45)
+    prior.setCoefficients(50 * (1 - np.arange(-1, 39)[None] / 40) ** 3)
+    prior.setUsesPeriodicBoundaryConditions(True)
     many_body = meanforce.MomentTensorForce(1, 0.45, 1, 2)
     many_body.setFilters(0.09, rng.normal(size=(5, 2, 2)))
     many_body.setTypeWeights(np.ones((1, 2)))
@@ -326,13 +325,13 @@ def test_restart_of_a_coarse_grained_liquid(tmp_path: Path) -> None:
     many_body.setForceGroup(1)
     for _ in range(count):
         system.addParticle(18.0)
-        prior.addParticle([])
+        prior.addParticle(0)
         many_body.addParticle(0)
     system.setDefaultPeriodicBoxVectors(*(side * np.eye(3)))
     system.addForce(prior)
     system.addForce(many_body)
     lattice = np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3) * side / 4
-    platform = TestPlatform("Reference")
+    platform = TestPlatform(name)
     context = platform.context(copy.deepcopy(system), openmm.VerletIntegrator(0.001))
     context.setPositions(lattice + rng.normal(scale=0.03, size=lattice.shape))
     for group in (0, 1):
@@ -634,3 +633,75 @@ def test_truncated_checkpoint() -> None:
     stream = io.BytesIO(context.createCheckpoint())
     with pytest.raises(openmm.OpenMMException, match="truncated"):
         context.loadCheckpoint(stream.getvalue()[:-20])
+
+
+def energy_error(platform: TestPlatform, kernel: list, h: float, *, dumbbells: bool) -> tuple[float, float, float]:
+    """Return the largest changes in 1 ps of the conserved energy, a State's energy plus heat, and its energy alone."""
+    count, mass, rng = 40, 10.0, np.random.default_rng(2)
+    system = oscillators(count, mass, 400.0)
+    x = 0.05 * rng.normal(size=(count, 3))
+    if dumbbells:
+        x[1::2] = x[::2] + 0.2 * np.array([0.6, 0.0, 0.8])
+        for i in range(0, count, 2):
+            system.addConstraint(i, i + 1, 0.2)
+    integrator = meanforce.GLEIntegrator(300, kernel, h)
+    integrator.setRandomNumberSeed(5)
+    integrator.setConstraintTolerance(1e-6)
+    context = platform.context(system, integrator)
+    context.setPositions(x)
+    context.setVelocitiesToTemperature(300, 3)
+    rows = []
+    for _ in range(20):
+        state, heat = context.getState(energy=True), integrator.getBathHeat()._value
+        energy = state.getPotentialEnergy()._value + state.getKineticEnergy()._value
+        rows.append([integrator.computeConservedEnergy()._value, energy + heat, energy])
+        integrator.step(round(0.05 / h))
+    return tuple(np.abs(np.array(rows) - rows[0]).max(axis=0))
+
+
+@pytest.mark.parametrize("dumbbells", [False, True])
+@pytest.mark.parametrize("kernel", [[[5.0]], [[0.5, -20.0], [20.0, 5.0]]], ids=["white", "memory"])
+def test_energy_and_heat_fluctuate_as_the_step_squared(kernel: list, dumbbells: bool) -> None:
+    """With velocities at the time of the positions; half a step early they make an error of first order."""
+    reference = TestPlatform("Reference")
+    coarse, fine = (np.array(energy_error(reference, kernel, h, dumbbells=dumbbells)) for h in (0.004, 0.001))
+    assert fine[0] < 0.02
+    assert coarse[0] > 8 * fine[0]
+    assert 2 < coarse[1] / fine[1] < 8
+    assert fine[2] > 100 * fine[1]
+
+
+@pytest.mark.parametrize("dumbbells", [False, True])
+def test_conserved_energy_on_every_platform(platform: TestPlatform, dumbbells: bool) -> None:
+    """About 150 kJ/mol; constraints and bath without memory, whose noise along the bonds must not count as heat."""
+    errors = energy_error(platform, [[5.0]], 0.002, dumbbells=dumbbells)
+    assert errors[0] < platform.tolerance(0.2, 0.2, 0.1)
+    assert errors[2] > 20
+    with pytest.raises(ValueError, match="not bound"):
+        meanforce.GLEIntegrator(300, [[5.0]], 0.002).computeConservedEnergy()
+
+
+def test_versions_and_states_of_other_kernels() -> None:
+    """XML from before matrix kernels, without their dimension, loads; what does not fit gives one clear error."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    xml = openmm.XmlSerializer.serialize(integrator)
+    old = xml.replace(' dimension="1"', "")
+    assert old != xml
+    assert openmm.XmlSerializer.serialize(openmm.XmlSerializer.deserialize(old)) == xml
+    newer = re.sub(r'(type="meanforce::GLEIntegrator"[^>]*) version="1"', r'\1 version="99"', xml)
+    assert newer != xml
+    with pytest.raises(openmm.OpenMMException, match="GLEIntegrator: unsupported version number 99"):
+        openmm.XmlSerializer.deserialize(newer)
+    context = TestPlatform("Reference").context(oscillators(3, 7.0, 500.0), integrator)
+    context.setPositions(np.zeros((3, 3)))
+    state = openmm.XmlSerializer.serialize(context.getState(positions=True, integratorParameters=True))
+    newer = re.sub(r'(<IntegratorParameters[^>]*) version="1"', r'\1 version="99"', state)
+    assert newer != state
+    with pytest.raises(openmm.OpenMMException, match="unsupported version number 99 in the State"):
+        context.setState(openmm.XmlSerializer.deserialize(newer))
+    other = meanforce.GLEIntegrator(300, [[0.0, -9.0], [9.0, 12.0]], 0.002)
+    context = TestPlatform("Reference").context(oscillators(3, 7.0, 500.0), other)
+    before = other.getAuxiliaryVariables()._value
+    with pytest.raises(openmm.OpenMMException, match=r"expected 9 auxiliary variables .* got 36"):
+        context.setState(openmm.XmlSerializer.deserialize(state))
+    assert np.array_equal(other.getAuxiliaryVariables()._value, before)

@@ -240,6 +240,16 @@ def test_spectrum_of_a_matrix_is_positive_semidefinite():
         (lambda: MemoryKernel.white(np.diag([1.0, 1.0, -1.0])), "negative eigenvalue -1"),
         (lambda: MemoryKernel(np.eye(2), 3), r"\(n\+3, n\+3\), got shape \(2, 2\)"),
         (lambda: MemoryKernel.from_absolute(T, composite_formula(T), 0.0), r"`mass` must be > 0 \(dalton\), got 0"),
+        (lambda: MemoryKernel.white(0.0).diffusion(300, 18), "friction > 0 .* got 0"),
+        (lambda: MemoryKernel.matrix(composite(), np.diag([1.0, 1.0, 0.0])).diffusion(300, 18, 0.01), "all directions"),
+        (lambda: composite().diffusion(-1, 18), r"`temperature` must be >= 0 \(K\), got -1"),
+        (lambda: composite().diffusion(300, 18, -0.1), "`step` must be >= 0, got -0.1"),
+        (lambda: composite().kernel([0.0, -1.0]), "`t` must be >= 0, got -1"),
+        (lambda: composite().integrated(-1.0), "`t` must be >= 0, got -1"),
+        (lambda: composite().vacf(3, -0.1), "`step` must be >= 0, got -0.1"),
+        (lambda: MemoryKernel.block(3.0, -1.0, 2.0, 5.0), "eigenvalue -1 1/ps"),
+        (lambda: MemoryKernel.prony([1.0], [1.0]).to_lammps_gld(18.0, seed=0), "`seed` must be > 0, got 0"),
+        (lambda: MemoryKernel.prony([1.0], [1.0]).to_lammps_gld(18.0, -3), "`temperature` must be >= 0"),
         (lambda: FILM.langevin(300, 0.002), "same in all directions"),
         (lambda: FILM.to_lammps_gld(18.0), "dimension 1 only"),
         (lambda: MemoryKernel.white(0.0).brownian(300, 0.002), "friction > 0"),
@@ -307,6 +317,8 @@ def test_arguments_may_carry_units():
         4.0 * unit.picosecond**-2, 0.3 / unit.picosecond**2, 1.0 / unit.picosecond, 6.0 * unit.radian / unit.picosecond
     )
     assert b == MemoryKernel.damped_cosine(4.0, 0.3, 1.0, 6.0)
+    block = MemoryKernel.block(3 / unit.picosecond, 1000 / unit.nanosecond, 2 / unit.picosecond, 5.0)
+    assert block == MemoryKernel.block(3.0, 1.0, 2.0, 5.0)
     assert MemoryKernel.white(1000.0 / unit.nanosecond) == MemoryKernel.white(1.0)
     assert a.kernel(100 * unit.femtosecond) == pytest.approx(float(a.kernel(0.1)))
     assert a.vacf(2, 4 * unit.femtosecond) == pytest.approx(float(a.vacf(2, 0.004)))

@@ -424,7 +424,7 @@ def test_a_new_kind_of_component_is_refused(tmp_path):
     description["components"][0]["kind"] = "quantum"
     path = tmp_path / "model.pt"
     path.write_bytes(modelfile.add_native_half(b"", description, tensors))
-    with pytest.raises(ModelFileError, match="kind 'quantum'; known kinds: pair-spline, moment-tensor, schnet"):
+    with pytest.raises(ModelFileError, match=r"kind 'quantum'; known kinds: pair-spline, .*moment-tensor, schnet"):
         modelfile.read(path)
 
 
@@ -451,7 +451,7 @@ WRONG_COMPONENTS = [
     (1, "cutoff", "0.45", "cutoff of a moment-tensor in .* got '0.45'"),
     (1, "cutoff", True, "cutoff of a moment-tensor in .* got True"),
     (1, "cutoff", 10**400, "cutoff of a moment-tensor in .* must be a positive length"),
-    (0, "kind", ["pair-spline"], "known kinds: pair-spline, moment-tensor, schnet"),
+    (0, "kind", ["pair-spline"], "known kinds: pair-spline, .*moment-tensor, schnet"),
 ]
 
 

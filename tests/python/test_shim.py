@@ -21,6 +21,8 @@ CASES = [
     ("neighborList", (*SINGLE, "-DWIDTH=1")),
     ("neighborList", (*MIXED, "-DWIDTH=8", "-DUSE_PERIODIC")),
     ("momentTensor", DOUBLE),
+    ("schNet", DOUBLE),
+    ("schNet", (*DOUBLE, "-DEXACT")),
 ]
 
 
@@ -39,6 +41,7 @@ def run(folder: Path, name: str, defines: tuple[str, ...], sanitizer: str) -> su
         "-Wextra",
         "-Wno-unused-parameter",
         "-Wno-psabi",
+        "-Wno-unknown-pragmas",
         "-Werror",
     ]
     command += [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *defines, f"-I{SHIM}", f"-I{KERNELS}"]

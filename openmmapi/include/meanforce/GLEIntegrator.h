@@ -53,7 +53,8 @@ namespace meanforce {
  * would repeat it.  The replicas of OpenMM's ReplicaExchangeSampler, which take turns in one Context, would otherwise all
  * feel the same random forces.
  *
- * Constraints between particles that share one friction without memory are treated as by LangevinMiddleIntegrator.  As soon
+ * Constraints between particles that share one friction without memory are treated as by LangevinMiddleIntegrator, except that
+ * noise in the velocities that they forbid, which moves nothing, is removed at once and is no heat.  As soon
  * as a constraint acts on a particle with memory, or joins particles with different kernels, each half drift ends on the
  * constraints, and the velocities that they forbid are drawn anew from equilibrium before the bath acts and removed after it:
  *
@@ -175,9 +176,16 @@ public:
     void setAuxiliaryVariables(const std::vector<double>& s);
     /**
      * Get the energy that the particles have given to the bath since the Context was created, in kJ/mol.  The sum of potential
-     * energy, kinetic energy and this heat is conserved as well as the total energy of a Verlet integration.
+     * energy, kinetic energy and this heat does not drift.  It fluctuates in proportion to the step size, because velocities lag
+     * half a step behind positions; see computeConservedEnergy().
      */
     double getBathHeat() const;
+    /**
+     * Compute the sum of potential energy, kinetic energy and heat of the bath, in kJ/mol, with velocities taken half a step
+     * forward to the time of the positions.  It is conserved as well as the total energy of a Verlet integration: it
+     * fluctuates in proportion to the square of the step size.  Evaluates the forces of the integration force groups.
+     */
+    double computeConservedEnergy();
     void step(int steps) override;
     const OpenMM::KernelImpl& getKernelImpl() const override;
 protected:

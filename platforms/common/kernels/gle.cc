@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One step of the generalized Langevin equation.  Symbols as in docs/theory/gle.md:
 //     u = sqrt(m) v, auxiliary variables s, y = (u, s); decay = T-1, noise = sqrt(kT) S, xi = independent normal deviates.
-// Defined by the host: BLOCK_SIZE, LARGEST_POSITION, MAX_MODES, NUM_MODES(bath), NOISE_STREAM, REFILL, REFILL_STREAM.
+// Defined by the host: BLOCK_SIZE, CONSTRAINED, LARGEST_POSITION, MAX_MODES, NUM_MODES(bath), NOISE_STREAM, REFILL, REFILL_STREAM.
 
 /**
  * Philox4x32-10: 128 random bits as a function of a counter and a key.  See internal/Philox.h.
@@ -121,8 +121,8 @@ KERNEL void kick(int numAtoms, int paddedNumAtoms, GLOBAL mixed4* RESTRICT velm,
 }
 
 /**
- * delta = (h/2) v;   (u, s) <- T (u, s) + sqrt(kT) S xi;   delta += (h/2) v.  In steps with refill, only the middle part
- * counts: halfDrift() and countHeat() do the rest.  Auxiliary variables and random numbers go with
+ * delta = (h/2) v;   (u, s) <- T (u, s) + sqrt(kT) S xi;   delta += (h/2) v.  With constraints, only the middle part
+ * counts: halfDrift() or wholeDrift(), and countHeat(), do the rest.  Auxiliary variables and random numbers go with
  * a particle's original index, heat with its present place, as only the sum over all particles is of use.
  */
 KERNEL void exchangeWithBath(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL mixed4* RESTRICT posDelta,
@@ -159,7 +159,7 @@ KERNEL void exchangeWithBath(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL 
                         v.x += inverseSqrtMass*change.x;
                         v.y += inverseSqrtMass*change.y;
                         v.z += inverseSqrtMass*change.z;
-#if !REFILL
+#if !CONSTRAINED
                         heat[index] -= change.x*(y[0].x+0.5f*change.x) + change.y*(y[0].y+0.5f*change.y) + change.z*(y[0].z+0.5f*change.z);
 #endif
                     }
@@ -209,7 +209,23 @@ KERNEL void move(int numAtoms, GLOBAL real4* RESTRICT posq, GLOBAL mixed4* RESTR
     }
 }
 
-#if REFILL
+#if CONSTRAINED
+/**
+ * delta = (h/2) (v + v'), with the velocities v before and v' after the bath.
+ */
+KERNEL void wholeDrift(int numAtoms, GLOBAL const mixed4* RESTRICT velm, GLOBAL const mixed4* RESTRICT savedVelocity,
+        GLOBAL mixed4* RESTRICT posDelta, GLOBAL mixed4* RESTRICT oldDelta, GLOBAL const mixed2* RESTRICT stepSize) {
+    mixed halfStep = 0.5f*stepSize[0].y;
+    for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {
+        mixed4 v = velm[index], old = savedVelocity[index];
+        if (v.w != 0) {
+            mixed4 delta = make_mixed4(halfStep*(old.x+v.x), halfStep*(old.y+v.y), halfStep*(old.z+v.z), 0);
+            posDelta[index] = delta;
+            oldDelta[index] = delta;
+        }
+    }
+}
+
 /**
  * delta = (h/2) v
  */
@@ -270,7 +286,7 @@ KERNEL void refill(int numAtoms, GLOBAL mixed4* RESTRICT velm, GLOBAL const mixe
 }
 
 /**
- * What refill, bath and constraints together have taken from the particles.
+ * What bath and constraints together, and refill if any, have taken from the particles.
  */
 KERNEL void countHeat(int numAtoms, GLOBAL const mixed4* RESTRICT velm, GLOBAL const mixed4* RESTRICT savedVelocity, GLOBAL mixed* RESTRICT heat) {
     for (int index = GLOBAL_ID; index < numAtoms; index += GLOBAL_SIZE) {

@@ -368,10 +368,14 @@ KERNEL void passGradients(int numAtoms, int paddedNumAtoms, int block, GLOBAL co
 
 #else
 
-/** The radial functions of some neighbours, and their derivatives. */
+// The first half of a tile's rows holds functions of the distances of some neighbours, the second half their derivatives.
+#define TILE_NEIGHBORS (TILE/2)
+
+/** The radial functions of some neighbours. */
 DEVICE void evaluateBasis(GLOBAL const real4* RESTRICT deltas, int count, GLOBAL const real* RESTRICT centers, GLOBAL const real* RESTRICT widths,
-        LOCAL_ARG real* phi, LOCAL_ARG real* slope) {
-    for (int index = LOCAL_ID*VECTOR_WIDTH; index < TILE*BASIS_STRIDE; index += LOCAL_SIZE*VECTOR_WIDTH) {
+        LOCAL_ARG real* phi) {
+    LOCAL_ARG real* slope = phi+TILE_NEIGHBORS*BASIS_STRIDE;
+    for (int index = LOCAL_ID*VECTOR_WIDTH; index < TILE_NEIGHBORS*BASIS_STRIDE; index += LOCAL_SIZE*VECTOR_WIDTH) {
         int t = index/BASIS_STRIDE, k = index-t*BASIS_STRIDE;
         real r = (t < count ? deltas[t].w : (real) CUTOFF);
         vec width = VLOAD(widths+k);
@@ -405,66 +409,51 @@ DEVICE real evaluateCutoffFunction(real r, real* slope) {
 #endif
 }
 
-/** Turn the outputs of a filter network's layers for some neighbours into filters, in place. */
-DEVICE void finishFilters(GLOBAL const real4* RESTRICT deltas, int count, GLOBAL const real* RESTRICT biases, LOCAL_ARG real* W, LOCAL_ARG real* dWdr) {
-    for (int index = LOCAL_ID*VECTOR_WIDTH; index < TILE*FILTER_STRIDE; index += LOCAL_SIZE*VECTOR_WIDTH) {
-        int t = index/FILTER_STRIDE;
-        real slope, f = evaluateCutoffFunction(t < count ? deltas[t].w : (real) CUTOFF, &slope);
-        vec value = VLOAD(W+index)+VLOAD(biases+index%FILTER_STRIDE);
-        VSTORE(f*value, W+index);
-        VSTORE(f*VLOAD(dWdr+index)+slope*value, dWdr+index);
-    }
-}
-
-/** Evaluate the filters of a block, and their derivatives, for a tile of neighbours. */
+/** Evaluate the filters W of a block for some neighbours. */
 DEVICE void evaluateFilters(int block, GLOBAL const real4* RESTRICT deltas, int count, GLOBAL const real* RESTRICT centers, GLOBAL const real* RESTRICT widths,
         GLOBAL const real* RESTRICT filter1, GLOBAL const real* RESTRICT filterBiases1, GLOBAL const real* RESTRICT filter2,
-        GLOBAL const real* RESTRICT filterBiases2, LOCAL_ARG real* phi, LOCAL_ARG real* phiSlope, LOCAL_ARG real* hidden, LOCAL_ARG real* hiddenSlope,
-        LOCAL_ARG real* W, LOCAL_ARG real* dWdr) {
-    GLOBAL const real* RESTRICT weights1 = filter1+block*NUM_RADIAL_FUNCTIONS*FILTER_STRIDE;
-    GLOBAL const real* RESTRICT weights2 = filter2+block*NUM_FILTERS*FILTER_STRIDE;
-    evaluateBasis(deltas, count, centers, widths, phi, phiSlope);
+        GLOBAL const real* RESTRICT filterBiases2, LOCAL_ARG real* phi, LOCAL_ARG real* hidden, LOCAL_ARG real* W) {
+    LOCAL_ARG real* hiddenSlope = hidden+TILE_NEIGHBORS*FILTER_STRIDE;
+    LOCAL_ARG real* dWdr = W+TILE_NEIGHBORS*FILTER_STRIDE;
+    evaluateBasis(deltas, count, centers, widths, phi);
     SYNC_THREADS
-    multiplyTile(phi, NUM_RADIAL_FUNCTIONS, BASIS_STRIDE, weights1, FILTER_STRIDE, hidden);
-    multiplyTile(phiSlope, NUM_RADIAL_FUNCTIONS, BASIS_STRIDE, weights1, FILTER_STRIDE, hiddenSlope);
+    multiplyTile(phi, NUM_RADIAL_FUNCTIONS, BASIS_STRIDE, filter1+block*NUM_RADIAL_FUNCTIONS*FILTER_STRIDE, FILTER_STRIDE, hidden);
     SYNC_THREADS
-    for (int index = LOCAL_ID*VECTOR_WIDTH; index < TILE*FILTER_STRIDE; index += LOCAL_SIZE*VECTOR_WIDTH) {
+    for (int index = LOCAL_ID*VECTOR_WIDTH; index < TILE_NEIGHBORS*FILTER_STRIDE; index += LOCAL_SIZE*VECTOR_WIDTH) {
         vec slope;
         VSTORE(activate(VLOAD(hidden+index)+VLOAD(filterBiases1+block*FILTER_STRIDE+index%FILTER_STRIDE), &slope), hidden+index);
         VSTORE(slope*VLOAD(hiddenSlope+index), hiddenSlope+index);
     }
     SYNC_THREADS
-    multiplyTile(hidden, NUM_FILTERS, FILTER_STRIDE, weights2, FILTER_STRIDE, W);
-    multiplyTile(hiddenSlope, NUM_FILTERS, FILTER_STRIDE, weights2, FILTER_STRIDE, dWdr);
+    multiplyTile(hidden, NUM_FILTERS, FILTER_STRIDE, filter2+block*NUM_FILTERS*FILTER_STRIDE, FILTER_STRIDE, W);
     SYNC_THREADS
-    finishFilters(deltas, count, filterBiases2+block*FILTER_STRIDE, W, dWdr);
+    for (int index = LOCAL_ID*VECTOR_WIDTH; index < TILE_NEIGHBORS*FILTER_STRIDE; index += LOCAL_SIZE*VECTOR_WIDTH) {
+        int t = index/FILTER_STRIDE;
+        real slope, f = evaluateCutoffFunction(t < count ? deltas[t].w : (real) CUTOFF, &slope);
+        vec value = VLOAD(W+index)+VLOAD(filterBiases2+block*FILTER_STRIDE+index%FILTER_STRIDE);
+        VSTORE(f*value, W+index);
+        VSTORE(f*VLOAD(dWdr+index)+slope*value, dWdr+index);
+    }
     SYNC_THREADS
 }
-
-#define FILTER_WORKSPACE \
-    LOCAL real phi[TILE*BASIS_STRIDE]; \
-    LOCAL real phiSlope[TILE*BASIS_STRIDE]; \
-    LOCAL real hidden[TILE*FILTER_STRIDE]; \
-    LOCAL real hiddenSlope[TILE*FILTER_STRIDE]; \
-    LOCAL real W[TILE*FILTER_STRIDE]; \
-    LOCAL real dWdr[TILE*FILTER_STRIDE];
 
 /** m_i = sum_j W(r_ij) * h_j: one work group for each bead. */
 KERNEL void passMessages(int numAtoms, int block, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas,
         int capacity, GLOBAL const real* RESTRICT centers, GLOBAL const real* RESTRICT widths, GLOBAL const real* RESTRICT filter1,
         GLOBAL const real* RESTRICT filterBiases1, GLOBAL const real* RESTRICT filter2, GLOBAL const real* RESTRICT filterBiases2, GLOBAL const real* RESTRICT allH,
         GLOBAL real* RESTRICT m) {
-    FILTER_WORKSPACE
+    LOCAL real phi[TILE*BASIS_STRIDE];
+    LOCAL real hidden[TILE*FILTER_STRIDE];
+    LOCAL real W[TILE*FILTER_STRIDE];
     GLOBAL const real* RESTRICT h = allH+block*numAtoms*FILTER_STRIDE;
     for (int i = GROUP_ID; i < numAtoms; i += NUM_GROUPS) {
         int count = min(rowCount[i], capacity);
         vec zero = 0;
         for (int channel = LOCAL_ID*VECTOR_WIDTH; channel < FILTER_STRIDE; channel += LOCAL_SIZE*VECTOR_WIDTH)
             VSTORE(zero, m+i*FILTER_STRIDE+channel);
-        for (int first = 0; first < count; first += TILE) {
-            int tileCount = min(TILE, count-first);
-            evaluateFilters(block, rowDeltas+i*capacity+first, tileCount, centers, widths, filter1, filterBiases1, filter2, filterBiases2, phi, phiSlope,
-                    hidden, hiddenSlope, W, dWdr);
+        for (int first = 0; first < count; first += TILE_NEIGHBORS) {
+            int tileCount = min(TILE_NEIGHBORS, count-first);
+            evaluateFilters(block, rowDeltas+i*capacity+first, tileCount, centers, widths, filter1, filterBiases1, filter2, filterBiases2, phi, hidden, W);
             for (int channel = LOCAL_ID*VECTOR_WIDTH; channel < FILTER_STRIDE; channel += LOCAL_SIZE*VECTOR_WIDTH) {
                 vec sum = VLOAD(m+i*FILTER_STRIDE+channel);
                 for (int t = 0; t < tileCount; t++)
@@ -482,7 +471,9 @@ KERNEL void passGradients(int numAtoms, int paddedNumAtoms, int block, GLOBAL co
         GLOBAL const real* RESTRICT filter1, GLOBAL const real* RESTRICT filterBiases1, GLOBAL const real* RESTRICT filter2,
         GLOBAL const real* RESTRICT filterBiases2, GLOBAL const real* RESTRICT allH, GLOBAL const real* RESTRICT g, GLOBAL real* RESTRICT dUdh,
         GLOBAL mm_ulong* RESTRICT forceBuffers) {
-    FILTER_WORKSPACE
+    LOCAL real phi[TILE*BASIS_STRIDE];
+    LOCAL real hidden[TILE*FILTER_STRIDE];
+    LOCAL real W[TILE*FILTER_STRIDE];
     LOCAL real parts[3*GROUP_SIZE];
     GLOBAL const real* RESTRICT h = allH+block*numAtoms*FILTER_STRIDE;
     for (int i = GROUP_ID; i < numAtoms; i += NUM_GROUPS) {
@@ -491,10 +482,9 @@ KERNEL void passGradients(int numAtoms, int paddedNumAtoms, int block, GLOBAL co
         for (int channel = LOCAL_ID*VECTOR_WIDTH; channel < FILTER_STRIDE; channel += LOCAL_SIZE*VECTOR_WIDTH)
             VSTORE(zero, dUdh+i*FILTER_STRIDE+channel);
         real forceX = 0, forceY = 0, forceZ = 0;
-        for (int first = 0; first < count; first += TILE) {
-            int tileCount = min(TILE, count-first);
-            evaluateFilters(block, rowDeltas+i*capacity+first, tileCount, centers, widths, filter1, filterBiases1, filter2, filterBiases2, phi, phiSlope,
-                    hidden, hiddenSlope, W, dWdr);
+        for (int first = 0; first < count; first += TILE_NEIGHBORS) {
+            int tileCount = min(TILE_NEIGHBORS, count-first);
+            evaluateFilters(block, rowDeltas+i*capacity+first, tileCount, centers, widths, filter1, filterBiases1, filter2, filterBiases2, phi, hidden, W);
             for (int channel = LOCAL_ID*VECTOR_WIDTH; channel < FILTER_STRIDE; channel += LOCAL_SIZE*VECTOR_WIDTH) {
                 vec sum = VLOAD(dUdh+i*FILTER_STRIDE+channel), gi = VLOAD(g+i*FILTER_STRIDE+channel), hi = VLOAD(h+i*FILTER_STRIDE+channel);
                 for (int t = 0; t < tileCount; t++) {
@@ -502,7 +492,7 @@ KERNEL void passGradients(int numAtoms, int paddedNumAtoms, int block, GLOBAL co
                     int j = rows[i*capacity+first+t]*FILTER_STRIDE+channel;
                     vec gj = VLOAD(g+j);
                     sum += VLOAD(W+t*FILTER_STRIDE+channel)*gj;
-                    vec slope = VLOAD(dWdr+t*FILTER_STRIDE+channel)*(gi*VLOAD(h+j)+gj*hi);
+                    vec slope = VLOAD(W+(TILE_NEIGHBORS+t)*FILTER_STRIDE+channel)*(gi*VLOAD(h+j)+gj*hi);
                     real dUdr = VSUM(slope)*(delta.w > 0 ? RECIP(delta.w) : (real) 0);
                     forceX += dUdr*delta.x;
                     forceY += dUdr*delta.y;

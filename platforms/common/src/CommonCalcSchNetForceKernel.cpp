@@ -84,10 +84,13 @@ void CommonCalcSchNetForceKernel::chooseTile() {
     // The numbers for each row of a tile that the kernels keep in local memory.
     int numbers = 2*max(max(featureStride, filterStride), units);
     if (intervals == 0)
-        numbers = max(numbers, 2*basisStride+4*filterStride);
+        numbers = max(numbers, basisStride+2*filterStride);
     const int bytes = numbers*(int) getRealSize();
     const int available = LOCAL_MEMORY-3*groupSize*(int) getRealSize();
     tile = min(available/bytes, cc.getIsCPU() ? MAX_TILE_CPU : MAX_TILE_GPU);
+    // The kernels for exact filters divide a tile into values and derivatives.
+    if (intervals == 0)
+        tile -= tile%2;
     if (tile == 0)
         throw OpenMMException("SchNetForce: the features, filters and units of all layers must fit into "+to_string(LOCAL_MEMORY)+
                 " bytes of local memory on this platform, found a need of "+to_string(LOCAL_MEMORY-available+bytes));

@@ -33,6 +33,7 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
         blockSize = max(blockSize, kernelDimensions[i]);
     }
     numModes = integrator.getNumModes();
+    hasConstraints = system.getNumConstraints() > 0;
     needsRefill = integrator.needsRefill(system);
 
     const bool mixedIsDouble = cc.getUseDoublePrecision() || cc.getUseMixedPrecision();
@@ -56,6 +57,7 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
     const bool sameModes = *min_element(modesOfKernel.begin(), modesOfKernel.end()) == numModes;
     map<string, string> defines;
     defines["REFILL"] = needsRefill ? "1" : "0";
+    defines["CONSTRAINED"] = hasConstraints ? "1" : "0";
     defines["BLOCK_SIZE"] = cc.intToString(blockSize);
     defines["LARGEST_POSITION"] = "1e+18f";
     defines["MAX_MODES"] = cc.intToString(numModes);
@@ -66,12 +68,16 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
     kickKernel = program->createKernel("kick");
     exchangeKernel = program->createKernel("exchangeWithBath");
     moveKernel = program->createKernel("move");
+    if (!hasConstraints)
+        return;
+    savedVelocity.initialize(cc, cc.getPaddedNumAtoms(), 4*mixedSize, "gleSavedVelocity");
+    wholeDriftKernel = program->createKernel("wholeDrift");
+    countHeatKernel = program->createKernel("countHeat");
     if (!needsRefill)
         return;
     halfDriftKernel = program->createKernel("halfDrift");
     drawKernel = program->createKernel("drawConstrainedVelocities");
     refillKernel = program->createKernel("refill");
-    countHeatKernel = program->createKernel("countHeat");
     vector<int> constrained(numParticles, 0);
     for (int i = 0; i < system.getNumConstraints(); i++) {
         int particle1, particle2;
@@ -79,7 +85,6 @@ void CommonIntegrateGLEStepKernel::initialize(const System& system, const GLEInt
         system.getConstraintParameters(i, particle1, particle2, distance);
         constrained[particle1] = constrained[particle2] = 1;
     }
-    savedVelocity.initialize(cc, cc.getPaddedNumAtoms(), 4*mixedSize, "gleSavedVelocity");
     isConstrained.initialize<int>(cc, numParticles, "gleIsConstrained");
     isConstrained.upload(constrained);
 }
@@ -117,6 +122,18 @@ void CommonIntegrateGLEStepKernel::createKernels() {
     moveKernel->addArg(integration.getStepSize());
     if (cc.getUseMixedPrecision())
         moveKernel->addArg(cc.getPosqCorrection());
+    if (!hasConstraints)
+        return;
+    wholeDriftKernel->addArg(numAtoms);
+    wholeDriftKernel->addArg(cc.getVelm());
+    wholeDriftKernel->addArg(savedVelocity);
+    wholeDriftKernel->addArg(integration.getPosDelta());
+    wholeDriftKernel->addArg(oldDelta);
+    wholeDriftKernel->addArg(integration.getStepSize());
+    countHeatKernel->addArg(numAtoms);
+    countHeatKernel->addArg(cc.getVelm());
+    countHeatKernel->addArg(savedVelocity);
+    countHeatKernel->addArg(heat);
     if (!needsRefill)
         return;
     halfDriftKernel->addArg(numAtoms);
@@ -133,10 +150,6 @@ void CommonIntegrateGLEStepKernel::createKernels() {
         for (int i = 0; i < 4; i++)
             kernel->addArg(); // sqrt(kT), seed, stepLow, stepHigh
     }
-    countHeatKernel->addArg(numAtoms);
-    countHeatKernel->addArg(cc.getVelm());
-    countHeatKernel->addArg(savedVelocity);
-    countHeatKernel->addArg(heat);
 }
 
 void CommonIntegrateGLEStepKernel::execute(ContextImpl& context, const GLEIntegrator& integrator, uint32_t seed, int64_t noiseStep) {
@@ -152,8 +165,10 @@ void CommonIntegrateGLEStepKernel::execute(ContextImpl& context, const GLEIntegr
         setNoise(refillKernel, RefillNoise, seed, noiseStep);
         stepWithRefill(tolerance);
     }
+    else if (hasConstraints)
+        stepWithoutMemory(tolerance);
     else
-        stepOnce(tolerance);
+        stepFreely();
     cc.getIntegrationUtilities().computeVirtualSites();
     cc.setTime(cc.getTime()+h);
     cc.setStepCount(cc.getStepCount()+1);
@@ -166,13 +181,24 @@ void CommonIntegrateGLEStepKernel::setNoise(ComputeKernel& kernel, int firstArgu
     kernel->setArg(firstArgument+2, (uint32_t) ((uint64_t) noiseStep >> 32));
 }
 
-/** One correction of positions and velocities for the whole step. */
-void CommonIntegrateGLEStepKernel::stepOnce(double tolerance) {
+void CommonIntegrateGLEStepKernel::stepFreely() {
+    const int numAtoms = cc.getNumAtoms();
+    kickKernel->execute(numAtoms);
+    exchangeKernel->execute(numAtoms);
+    moveKernel->execute(numAtoms);
+}
+
+/** One correction of positions for the whole step. */
+void CommonIntegrateGLEStepKernel::stepWithoutMemory(double tolerance) {
     IntegrationUtilities& integration = cc.getIntegrationUtilities();
     const int numAtoms = cc.getNumAtoms();
     kickKernel->execute(numAtoms);
     integration.applyVelocityConstraints(tolerance);
+    cc.getVelm().copyTo(savedVelocity);
     exchangeKernel->execute(numAtoms);
+    integration.applyVelocityConstraints(tolerance);
+    countHeatKernel->execute(numAtoms);
+    wholeDriftKernel->execute(numAtoms);
     integration.applyConstraints(tolerance);
     moveKernel->execute(numAtoms);
 }

@@ -22,23 +22,28 @@ public:
     double getBathHeat(OpenMM::ContextImpl& context) const override;
 private:
     void createKernels();
-    void stepOnce(double tolerance);
+    void stepFreely();
+    void stepWithoutMemory(double tolerance);
     void stepWithRefill(double tolerance);
     void driftOnConstraints(double tolerance);
     void setNoise(OpenMM::ComputeKernel& kernel, int firstArgument, std::uint32_t seed, std::int64_t noiseStep);
     void updatePropagators(double h, double temperature);
     OpenMM::ComputeContext& cc;
     int numModes = 0;
-    bool needsRefill = false;
+    bool hasConstraints = false, needsRefill = false;
     /** The size of the blocks of all matrices: 3 as soon as one kernel is a 3 x 3 matrix. */
     int blockSize = 1;
     std::vector<std::vector<double> > drifts;
     std::vector<int> kernelDimensions;
     double propagatorStepSize = 0, propagatorTemperature = -1;
     OpenMM::ComputeArray auxiliary, heat, oldDelta, decay, noise, particleKernel, kernelModes, badParticle;
+    OpenMM::ComputeKernel kickKernel, exchangeKernel, moveKernel;
+    // Of steps with constraints only.
+    OpenMM::ComputeArray savedVelocity;
+    OpenMM::ComputeKernel wholeDriftKernel, countHeatKernel;
     // Of steps with refill only.
-    OpenMM::ComputeArray savedVelocity, isConstrained;
-    OpenMM::ComputeKernel kickKernel, exchangeKernel, moveKernel, halfDriftKernel, drawKernel, refillKernel, countHeatKernel;
+    OpenMM::ComputeArray isConstrained;
+    OpenMM::ComputeKernel halfDriftKernel, drawKernel, refillKernel;
 };
 
 }

@@ -7,6 +7,8 @@
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
 #include "meanforce/SchNetForce.h"
+#include "CommonCalcStillingerWeberForceKernel.h"
+#include "meanforce/StillingerWeberForce.h"
 #include "openmm/OpenMMException.h"
 // One include, one line in kernelNames() and one in createKernelImpl() per feature.
 
@@ -21,6 +23,7 @@ const vector<string>& CommonMeanForceKernelFactory::kernelNames() {
         MomentTensorForce::KernelName(),
         PairSplineForce::KernelName(),
         SchNetForce::KernelName(),
+        StillingerWeberForce::KernelName(),
     };
     return names;
 }
@@ -34,6 +37,8 @@ KernelImpl* CommonMeanForceKernelFactory::createKernelImpl(string name, const Pl
         return new CommonCalcPairSplineForceKernel(name, platform, getComputeContext(context));
     if (name == SchNetForce::KernelName())
         return new CommonCalcSchNetForceKernel(name, platform, getComputeContext(context));
+    if (name == StillingerWeberForce::KernelName())
+        return new CommonCalcStillingerWeberForceKernel(name, platform, getComputeContext(context));
     throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
 }
 

@@ -32,6 +32,7 @@ void CpuBeadForceKernel::initialize(const System& system, const BeadForce& force
                 replicas.push_back(force.getParticleReplica(i));
             }
     positions.resize(particles.size());
+    placeOf.resize(particles.size());
     A.assign(particles.size(), 0.0f);
     B.assign(particles.size(), 0.0f);
     replicaEnergies.assign(force.getNumReplicas(), 0.0);
@@ -49,7 +50,9 @@ double CpuBeadForceKernel::execute(ContextImpl& context, bool includeForces, boo
     if (periodic)
         BeadForceImpl::checkBox(forceName, box, cutoff);
     gatherPositions(*data.positions);
-    list->update(positions, box, parallel);
+    if (list->update(positions, box, parallel))
+        for (size_t place = 0; place < particles.size(); place++)
+            placeOf[list->getOrder()[place]] = (int) place;
     compute(temperature, includeForces ? data.forces : nullptr);
     double energy = 0.0, entropy = 0.0;
     replicaEnergies.assign(replicaEnergies.size(), 0.0);

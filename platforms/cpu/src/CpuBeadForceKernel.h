@@ -45,6 +45,7 @@ protected:
     std::vector<OpenMM::Vec3> positions;            // of each bead
     OpenMM::Vec3 box[3];
     std::unique_ptr<CpuNeighborList> list;
+    std::vector<int> placeOf;                       // of each bead
     std::vector<float> A, B;                        // of each bead; B stays 0 unless the energy depends on the temperature
 private:
     void gatherPositions(const std::vector<OpenMM::Vec3>& all);

@@ -220,7 +220,7 @@ void CpuCalcMomentTensorForceKernel::computeMoments(Workspace& workspace, int fi
         for (int place = tile.first; place < tile.first+tile.count; place++) {
             const int length = (int) (list->end(place)-list->begin(place));
             const MomentTensorRow row = {place, length, reinterpret_cast<const uint32_t*>(list->begin(place))};
-            workspace.reservePairs(numPairs+length+kernels.lanes);
+            workspace.reservePairs(numPairs+2*(length+kernels.lanes));    // computeForces() looks one row ahead
             workspace.pairCount.push_back(kernels.computeMoments(model, geometry, row, workspace.getPairs(numPairs),
                     workspace.scratch.data(), moments.data()+place*size));
             numPairs += roundUp(workspace.pairCount.back(), kernels.lanes);

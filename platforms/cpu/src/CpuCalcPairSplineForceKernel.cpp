@@ -21,17 +21,20 @@ namespace {
 /** Add to the sums (force, energy) of the row's bead and of its neighbours. */
 MEANFORCE_CLONES void evaluateRow(int bead, const CpuSplinePieces& s, CpuPairRow::View& row, double* sums) {
     double *f = row.a, *inverseR = row.b;
-    for (int e = 0; e < row.count; e++) {
+    const int count = row.count, lastInterval = s.numFunctions-1;
+    MEANFORCE_INDEPENDENT
+    for (int e = 0; e < count; e++) {
         const double r = sqrt(row.r2[e]);
         const double u = (s.cutoff-r)*s.inverseSpacing;
-        const int n = (int) u;
-        row.interval[e] = n < s.numFunctions ? n : s.numFunctions-1;
-        f[e] = u-row.interval[e];
+        int n = (int) u;
+        n = n < lastInterval ? n : lastInterval;
+        row.interval[e] = n;
+        f[e] = u-n;
         // Two beads at the same point have no direction.
         inverseR[e] = r > 0 ? 1/r : 0.0;
     }
     double fx = 0.0, fy = 0.0, fz = 0.0, energy = 0.0;
-    for (int e = 0; e < row.count; e++) {
+    for (int e = 0; e < count; e++) {
         const double* a = s.pieces+4*(s.start[s.types[row.bead[e]]]+row.interval[e]);
         const double scale = s.inverseSpacing*inverseR[e]*(a[1]+f[e]*(2*a[2]+f[e]*3*a[3]));
         const double x = scale*row.x[e], y = scale*row.y[e], z = scale*row.z[e];
@@ -68,30 +71,18 @@ void CpuCalcPairSplineForceKernel::readParameters(const BeadForce& beadForce) {
             start.push_back(PairSplineForce::getPair(type1, type2)*numFunctions);
     exclusions = force.listExclusions();
     rows.resize(parallel.getNumThreads());
-    sums.resize(parallel.getNumThreads());
 }
 
 void CpuCalcPairSplineForceKernel::compute(double temperature, vector<Vec3>* forces) {
     const int numBeads = (int) particles.size();
-    placeOf.resize(numBeads);
-    for (int place = 0; place < numBeads; place++)
-        placeOf[list->getOrder()[place]] = place;
     const int parts = max(1, min(parallel.getNumThreads(), numBeads/MIN_BEADS_PER_THREAD));
     const vector<int> first = divideWork(parts);
+    sums.initialize(parts, numBeads);
     parallel.run(parts, 1, [&](int thread, int begin, int end) {
         for (int part = begin; part < end; part++)
-            computeBeads(first[part], first[part+1], rows[part], sums[part]);
+            computeBeads(first[part], first[part+1], rows[part], sums.getPart(part));
     });
-    for (int bead = 0; bead < numBeads; bead++) {
-        Sum total = sums[0][bead];
-        for (int part = 1; part < parts; part++) {
-            const Sum& other = sums[part][bead];
-            total = {total.x+other.x, total.y+other.y, total.z+other.z, total.energy+other.energy};
-        }
-        A[bead] = (float) total.energy;
-        if (forces != nullptr)
-            (*forces)[particles[bead]] += Vec3(total.x, total.y, total.z);
-    }
+    sums.addUp(particles, A, forces);
 }
 
 const CpuNeighborList::Neighbor* CpuCalcPairSplineForceKernel::firstLater(int bead) const {
@@ -117,15 +108,14 @@ vector<int> CpuCalcPairSplineForceKernel::divideWork(int parts) const {
     return first;
 }
 
-void CpuCalcPairSplineForceKernel::computeBeads(int begin, int end, CpuPairRow& memory, vector<Sum>& sums) const {
-    sums.assign(particles.size(), {0.0, 0.0, 0.0, 0.0});
+void CpuCalcPairSplineForceKernel::computeBeads(int begin, int end, CpuPairRow& memory, double* sums) const {
     for (int bead = begin; bead < end; bead++) {
         const CpuNeighborList::Neighbor *first = firstLater(bead), *last = list->end(placeOf[bead]);
         CpuPairRow::View row = memory.reserve(last-first);
         findPairRow(*list, placeOf[bead], first, last, cutoff*cutoff, row);
         if (!exclusions[particles[bead]].empty())
             removeExclusions(bead, row);
-        evaluateRow(bead, {numFunctions, cutoff, numFunctions/cutoff, pieces.data(), &start[types[bead]*numTypes], types.data()}, row, &sums[0].x);
+        evaluateRow(bead, {numFunctions, cutoff, numFunctions/cutoff, pieces.data(), &start[types[bead]*numTypes], types.data()}, row, sums);
     }
 }
 

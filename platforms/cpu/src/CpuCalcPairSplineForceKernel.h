@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include "CpuBeadForceKernel.h"
+#include "CpuForceSums.h"
 #include "CpuPairRow.h"
 #include <vector>
 
@@ -27,22 +28,17 @@ protected:
     void readParameters(const BeadForce& force) override;
     void compute(double temperature, std::vector<OpenMM::Vec3>* forces) override;
 private:
-    /** The force on a bead and its energy. */
-    struct Sum {
-        double x, y, z, energy;
-    };
     /** The first neighbour of a bead with a higher number. */
     const CpuNeighborList::Neighbor* firstLater(int bead) const;
-    void computeBeads(int begin, int end, CpuPairRow& memory, std::vector<Sum>& sums) const;
+    void computeBeads(int begin, int end, CpuPairRow& memory, double* sums) const;
     void removeExclusions(int bead, CpuPairRow::View& row) const;
     std::vector<int> divideWork(int parts) const;
     int numTypes, numFunctions;
     std::vector<double> pieces;
     std::vector<int> start;                         // [type][type of the neighbour]
     std::vector<std::vector<int> > exclusions;      // of each particle
-    std::vector<int> placeOf;                       // of each bead
     std::vector<CpuPairRow> rows;                   // of each thread
-    std::vector<std::vector<Sum> > sums;            // of each thread, for each bead
+    CpuForceSums sums;
 };
 
 }

@@ -7,6 +7,8 @@
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/PairSplineForce.h"
 #include "meanforce/SchNetForce.h"
+#include "CpuCalcStillingerWeberForceKernel.h"
+#include "meanforce/StillingerWeberForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -23,6 +25,7 @@ static const vector<string> KERNEL_NAMES = {
     IntegrateGLEStepKernel::Name(),
     PairSplineForce::KernelName(),
     SchNetForce::KernelName(),
+    StillingerWeberForce::KernelName(),
 };
 
 class CpuMeanForceKernelFactory : public KernelFactory {
@@ -38,6 +41,8 @@ public:
             return new CpuCalcPairSplineForceKernel(name, platform, pool);
         if (name == SchNetForce::KernelName())
             return new CpuCalcSchNetForceKernel(name, platform, pool);
+        if (name == StillingerWeberForce::KernelName())
+            return new CpuCalcStillingerWeberForceKernel(name, platform, pool);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

@@ -3,6 +3,13 @@
 #include "CpuNeighborList.h"
 #include <vector>
 
+// Before a loop over a row: its arrays do not overlap.
+#if defined(__clang__)
+#define MEANFORCE_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define MEANFORCE_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 namespace meanforce {
 
 /** The neighbours of one bead within the cutoff, in double precision: working memory of one thread. */

@@ -91,13 +91,19 @@ void ReferenceIntegrateGLEStepKernel::stepFreely(vector<Vec3>& x, vector<Vec3>& 
     drift(x, v, 0.5*step.h);
 }
 
-/** One correction of positions and velocities for the whole step, as LangevinMiddleIntegrator does it. */
+/**
+ * One correction of positions for the whole step, as LangevinMiddleIntegrator does it.  Noise that the constraints forbid would
+ * not move anything; it is taken from the velocities at once, so that it does not count as heat.
+ */
 void ReferenceIntegrateGLEStepKernel::stepWithoutMemory(const Constrained& state, const vector<Vec3>& f, const Step& step) {
     kick(state.v, f, step.h);
     state.projectVelocities(state.v);
     vector<Vec3> x(state.x);
     drift(x, state.v, 0.5*step.h);
     exchangeWithBath(state.v, step);
+    heat += kineticEnergy(state.v);
+    state.projectVelocities(state.v);
+    heat -= kineticEnergy(state.v);
     drift(x, state.v, 0.5*step.h);
     state.moveTo(x, step.h);
 }

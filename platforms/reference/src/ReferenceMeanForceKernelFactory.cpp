@@ -4,6 +4,7 @@
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/SchNetForce.h"
 #include "meanforce/PairSplineForce.h"
+#include "meanforce/StillingerWeberForce.h"
 #include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
@@ -11,6 +12,7 @@
 #include "ReferenceCalcMomentTensorForceKernel.h"
 #include "ReferenceCalcSchNetForceKernel.h"
 #include "ReferenceCalcPairSplineForceKernel.h"
+#include "ReferenceCalcStillingerWeberForceKernel.h"
 // One include, one line in KERNEL_NAMES and one in createKernelImpl per feature.
 
 using namespace OpenMM;
@@ -23,6 +25,7 @@ static const vector<string> KERNEL_NAMES = {
     MomentTensorForce::KernelName(),
     SchNetForce::KernelName(),
     PairSplineForce::KernelName(),
+    StillingerWeberForce::KernelName(),
 };
 
 class ReferenceMeanForceKernelFactory : public KernelFactory {
@@ -36,6 +39,8 @@ public:
             return new ReferenceCalcSchNetForceKernel(name, platform);
         if (name == PairSplineForce::KernelName())
             return new ReferenceCalcPairSplineForceKernel(name, platform);
+        if (name == StillingerWeberForce::KernelName())
+            return new ReferenceCalcStillingerWeberForceKernel(name, platform);
         throw OpenMMException("Tried to create kernel with illegal kernel name '"+name+"'");
     }
 };

@@ -9,6 +9,7 @@ from .base import NetworkPotential, Potential, Sum, neighbor_pairs
 from .momenttensor import MomentTensor, products, spherical_harmonics
 from .schnet import SchNet
 from .splines import BSpline, PairSpline
+from .stillingerweber import StillingerWeber
 
 __all__ = [
     "BSpline",
@@ -18,6 +19,7 @@ __all__ = [
     "PairSpline",
     "Potential",
     "SchNet",
+    "StillingerWeber",
     "Sum",
     "neighbor_pairs",
     "products",

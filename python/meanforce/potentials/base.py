@@ -194,8 +194,8 @@ class Potential(torch.nn.Module):
             If this class has no native counterpart.
         """
         raise TypeError(
-            f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, MomentTensor, "
-            "SchNet and Sum"
+            f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, StillingerWeber, "
+            "MomentTensor, SchNet and Sum"
         )
 
 

@@ -291,23 +291,61 @@ MEANFORCE_INLINE Vector channelsOnly(const Vector& x, int first, int channels) {
     return floatsOf(bitsOf(x) & (lanes < channels-first));
 }
 
-/** Copies of moments with shifted channels.  Nothing is written beyond the last channel. */
-void copyMoments(const MomentTensorModel& model, const float* moments, float* copies) {
+/** The rows that products are made of: moments, then their copies with shifted channels.  Copies' padding is not set. */
+void fillRows(const MomentTensorModel& model, const float* moments, float* rows) {
+    const int width = model.width, channels = model.channels, numMoments = (model.maxL+1)*(model.maxL+1);
+    std::memcpy(rows, moments, sizeof(float)*numMoments*width);
     for (int k = 0; k < model.numCopies; k++) {
-        const float* from = moments+model.copiedFrom[k]*model.width;
-        const int shift = model.copyShift[k], channels = model.channels;
-        std::memcpy(copies+k*model.width, from+shift, sizeof(float)*(channels-shift));
-        std::memcpy(copies+k*model.width+channels-shift, from, sizeof(float)*shift);
+        const float* from = moments+model.copiedFrom[k]*width;
+        float* to = rows+(numMoments+k)*width;
+        const int shift = model.copyShift[k];
+        std::memcpy(to, from+shift, sizeof(float)*(channels-shift));
+        std::memcpy(to+channels-shift, from, sizeof(float)*shift);
     }
 }
 
-MEANFORCE_INLINE const float* rowOf(const float* moments, const float* copies, int row, int numMoments, int width) {
-    return row < numMoments ? moments+row*width : copies+(row-numMoments)*width;
+/**
+ * One product for one vector of channels, and, given its derivative g, additions to the derivatives by each row.  Terms come
+ * in lexicographic order, so that what belongs to the first factors is loaded and stored once for many terms.
+ */
+template <bool GRADIENTS>
+MEANFORCE_INLINE Vector multiplyMoments(const MomentTensorTerm* term, const MomentTensorTerm* end, int width, const float* rows, const Vector& g, float* gradients) {
+    Vector sum = {};
+    while (term != end) {
+        const int first = term->rows[0];
+        const Vector a = load(rows+first*width);
+        const Vector ga = g*a;
+        Vector byFirst = {};
+        while (term != end && term->rows[0] == first) {
+            const int second = term->rows[1];
+            const Vector b = load(rows+second*width);
+            const Vector gab = ga*b;
+            Vector others = {};
+            for (; term != end && term->rows[0] == first && term->rows[1] == second; term++) {
+                if (term->rows[2] < 0)
+                    others += term->value;
+                else {
+                    others += term->value*load(rows+term->rows[2]*width);
+                    if (GRADIENTS) {
+                        float* third = gradients+term->rows[2]*width;
+                        store(load(third)+gab*term->value, third);
+                    }
+                }
+            }
+            byFirst += b*others;
+            if (GRADIENTS)
+                store(load(gradients+second*width)+ga*others, gradients+second*width);
+        }
+        sum += a*byFirst;
+        if (GRADIENTS)
+            store(load(gradients+first*width)+g*byFirst, gradients+first*width);
+    }
+    return sum;
 }
 
 /** The features of one bead; what is stored beyond a row's channels is overwritten by the next row. */
-void computeFeatures(const MomentTensorModel& model, const float* moments, float* copies, float* x) {
-    const int L = model.maxL, channels = model.channels, width = model.width, numMoments = (L+1)*(L+1);
+void computeFeatures(const MomentTensorModel& model, const float* moments, float* rows, float* x) {
+    const int L = model.maxL, channels = model.channels, width = model.width;
     for (int c = 0; c < width; c += LANES)
         store(load(moments+c), x+c);
     for (int l = 0; l <= L; l++)
@@ -320,47 +358,21 @@ void computeFeatures(const MomentTensorModel& model, const float* moments, float
             store(sum, x+(l+1)*channels+c);
         }
     if (model.numProducts > 0)
-        copyMoments(model, moments, copies);
+        fillRows(model, moments, rows);
     for (int p = 0; p < model.numProducts; p++)
-        for (int c = 0; c < width; c += LANES) {
-            Vector sum = {};
-            for (int t = model.productStart[p]; t < model.productStart[p+1]; t++) {
-                const MomentTensorTerm& term = model.terms[t];
-                Vector value = term.value*load(rowOf(moments, copies, term.rows[0], numMoments, width)+c)*
-                        load(rowOf(moments, copies, term.rows[1], numMoments, width)+c);
-                if (term.rows[2] >= 0)
-                    value *= load(rowOf(moments, copies, term.rows[2], numMoments, width)+c);
-                sum += value;
-            }
-            store(sum, x+(L+2+p)*channels+c);
-        }
+        for (int c = 0; c < width; c += LANES)
+            store(multiplyMoments<false>(model.terms+model.productStart[p], model.terms+model.productStart[p+1], width, rows+c, Vector{}, nullptr),
+                    x+(L+2+p)*channels+c);
 }
 
-/** Add the products' part of dU/dM to `gradients`; `rowGradients` has a row for each row of moments and copies. */
-void differentiateProducts(const MomentTensorModel& model, const float* moments, const float* dUdx, float* copies, float* rowGradients, float* gradients) {
+/** Add the products' part of dU/dM to `gradients`. */
+void differentiateProducts(const MomentTensorModel& model, const float* rows, const float* dUdx, float* rowGradients, float* gradients) {
     const int L = model.maxL, channels = model.channels, width = model.width, numMoments = (L+1)*(L+1);
-    const int numRows = numMoments+model.numCopies;
-    copyMoments(model, moments, copies);
-    std::memset(rowGradients, 0, sizeof(float)*numRows*width);
+    std::memset(rowGradients, 0, sizeof(float)*(numMoments+model.numCopies)*width);
     for (int p = 0; p < model.numProducts; p++)
-        for (int c = 0; c < width; c += LANES) {
-            const Vector g = load(dUdx+(L+2+p)*channels+c);
-            for (int t = model.productStart[p]; t < model.productStart[p+1]; t++) {
-                const MomentTensorTerm& term = model.terms[t];
-                const Vector scaled = g*term.value;
-                const Vector a = load(rowOf(moments, copies, term.rows[0], numMoments, width)+c);
-                const Vector b = load(rowOf(moments, copies, term.rows[1], numMoments, width)+c);
-                Vector outer = scaled;
-                if (term.rows[2] >= 0) {
-                    outer *= load(rowOf(moments, copies, term.rows[2], numMoments, width)+c);
-                    float* third = rowGradients+term.rows[2]*width+c;
-                    store(load(third)+scaled*a*b, third);
-                }
-                float *first = rowGradients+term.rows[0]*width+c, *second = rowGradients+term.rows[1]*width+c;
-                store(load(first)+outer*b, first);
-                store(load(second)+outer*a, second);
-            }
-        }
+        for (int c = 0; c < width; c += LANES)
+            multiplyMoments<true>(model.terms+model.productStart[p], model.terms+model.productStart[p+1], width, rows+c,
+                    load(dUdx+(L+2+p)*channels+c), rowGradients+c);
     for (int k = 0; k < model.numCopies; k++) {
         const float* from = rowGradients+(numMoments+k)*width;
         float* to = rowGradients+model.copiedFrom[k]*width;
@@ -376,11 +388,10 @@ void differentiateProducts(const MomentTensorModel& model, const float* moments,
 }
 
 /** Replace the moments of one bead by dU/dM. */
-void momentGradients(const MomentTensorModel& model, const float* dUdx, float* copies, float* moments) {
-    const int L = model.maxL, channels = model.channels, width = model.width, numMoments = (L+1)*(L+1);
-    float *rowGradients = copies+model.numCopies*width, *original = rowGradients+(numMoments+model.numCopies)*width;
+void momentGradients(const MomentTensorModel& model, const float* dUdx, float* rows, float* moments) {
+    const int L = model.maxL, channels = model.channels, width = model.width;
     if (model.numProducts > 0)
-        std::memcpy(original, moments, sizeof(float)*numMoments*width);
+        fillRows(model, moments, rows);
     for (int c = 0; c < width; c += LANES) {
         for (int l = 0; l <= L; l++) {
             const Vector twice = 2.0f*channelsOnly(load(dUdx+(l+1)*channels+c), c, channels);
@@ -390,7 +401,7 @@ void momentGradients(const MomentTensorModel& model, const float* dUdx, float* c
         store(load(moments+c)+channelsOnly(load(dUdx+c), c, channels), moments+c);
     }
     if (model.numProducts > 0)
-        differentiateProducts(model, original, dUdx, copies, rowGradients, moments);
+        differentiateProducts(model, rows, dUdx, rows+((L+1)*(L+1)+model.numCopies)*width, moments);
 }
 
 long productFloats(const MomentTensorModel& model) {
@@ -412,11 +423,11 @@ void evaluateNetwork(const MomentTensorModel& model, int type, int count, const 
     const int features = roundUp(model.numFeatures, LANES), size = (model.maxL+1)*(model.maxL+1)*model.width;
     const DenseLayer* hidden = model.hidden+(long) type*model.numHidden;
     // Storing and loading whole vectors goes beyond the last row of channels.
-    float *copies = scratch, *x = copies+productFloats(model), *next = x+(long) count*features+model.width;
+    float *rows = scratch, *x = rows+productFloats(model), *next = x+(long) count*features+model.width;
     if (model.numHidden == 0)
         std::memset(x, 0, sizeof(float)*count*features);    // the readout reads whole vectors
     for (int i = 0; i < count; i++)
-        computeFeatures(model, moments+(long) i*size, copies, x+(long) i*features);
+        computeFeatures(model, moments+(long) i*size, rows, x+(long) i*features);
     const float* input = x;
     float *values[2], *slopes = next;
     long widest = 0;
@@ -470,7 +481,7 @@ void evaluateNetwork(const MomentTensorModel& model, int type, int count, const 
         gradient = result;
     }
     for (int i = 0; i < count; i++)
-        momentGradients(model, x+(long) i*features, copies, moments+(long) i*size);
+        momentGradients(model, x+(long) i*features, rows, moments+(long) i*size);
 }
 
 // ---- forces ----
@@ -540,6 +551,8 @@ void forcesOfRow(const MomentTensorModel& model, const int* types, int place, in
             const int j = pairs.place[e];
             const float *block = scratch+(long) (e/LANES)*BLOCK+e%LANES, *table = model.table+(long) pairs.interval[e]*stride+c;
             const float* Gj = gradients+(long) j*M*width+c;
+            // Rows of other beads come from afar: ask for one that the next row of pairs needs.
+            const float* ahead = gradients+(long) pairs.place[roundUp(count, LANES)+e]*M*width+c;
             Vector B[4], dB[4], aj = {}, total[4] = {};
             MEANFORCE_UNROLL
             for (int s = 0; s < 4; s++) {
@@ -556,6 +569,7 @@ void forcesOfRow(const MomentTensorModel& model, const int* types, int place, in
                 Vector S = {}, Sx = {}, Sy = {}, Sz = {};
                 MEANFORCE_UNROLL
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
+                    __builtin_prefetch(ahead+lm*width);
                     Vector h = load(Gj+lm*width);
                     if (ONE_TYPE)
                         h = (l%2 == 0 ? Gi[lm]+h : Gi[lm]-h);
