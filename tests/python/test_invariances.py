@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The laws that hold for every force at all positions, on random systems: what moving, renumbering and turning change."""
+"""Laws that hold for every force at all positions, on random systems: what moving, renumbering and turning change."""
 
 from __future__ import annotations
 
@@ -54,9 +54,11 @@ def random_beads(draw: Any, periodic: bool) -> Beads:
 class Model:
     """Evaluates one force on a platform. A Context is kept: types and box are changed in it."""
 
-    def __init__(self, platform: TestPlatform, make: Maker, periodic: bool) -> None:
+    def __init__(self, platform: TestPlatform, make: Maker, periodic: bool, other: openmm.Force | None = None) -> None:
         self.force = make(np.arange(COUNT) % 2, periodic)
         system = make_system(self.force, COUNT, 2 * CELL if periodic else None)
+        if other is not None:
+            system.addForce(other)
         self.context = platform.context(system, openmm.VerletIntegrator(0.001))
         # Positions of single precision are rounded: an error of the force's slope times 1e-7 nm.
         self.rounding = 3e-4 if platform.precision in ("single", "mixed") else 2e-5 if platform.name == "CPU" else 1e-9
@@ -104,12 +106,12 @@ def check_images(model: Model, beads: Beads, expected: tuple[float, np.ndarray])
 
 
 def check_rotation(model: Model, beads: Beads, expected: tuple[float, np.ndarray]) -> None:
-    """Only without a box: forces turn with the beads, also if those are seen in a mirror, and give no torque."""
+    """Only without a box: forces turn with the beads, and give no torque."""
     if beads.box is None:
         torque = np.cross(beads.positions, expected[1]).sum(0)
         assert np.abs(torque).max() <= model.rounding * np.abs(expected[1]).max()
         turn = np.linalg.qr(beads.rng.normal(size=(3, 3)))[0]
-        turn *= np.linalg.det(turn)
+        turn *= np.linalg.det(turn)  # a rotation, not a reflection: odd products know the difference
         found = model(beads.positions @ turn.T, beads.types, None)
         model.assert_same(found, (expected[0], expected[1] @ turn.T))
 
@@ -128,7 +130,7 @@ def test_laws(platform: TestPlatform, name: str, periodic: bool) -> None:
     model = kept_model(platform, name, periodic)
 
     @settings(
-        max_examples=12 if platform.name in ("Reference", "CPU") else 3,
+        max_examples=25 if platform.name in ("Reference", "CPU") else 3,
         deadline=None,
         database=None,
         derandomize=True,
@@ -142,3 +144,21 @@ def test_laws(platform: TestPlatform, name: str, periodic: bool) -> None:
             check(model, beads, expected)
 
     laws_hold()
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__.removeprefix("check_"))
+def test_a_weak_force_that_breaks_every_law_is_noticed(law: Any) -> None:
+    periodic = law is check_images
+    other = openmm.CustomExternalForce("g*(x+2*y-z^2)")
+    other.addPerParticleParameter("g")
+    for i in range(COUNT):
+        other.addParticle(i, [0.02 * i])
+    model = Model(TestPlatform("Reference"), FAMILIES["PairSplineForce"], periodic, other)
+
+    @settings(max_examples=2, deadline=None, database=None, derandomize=True)
+    @given(beads=random_beads(periodic))
+    def law_is_broken(beads: Beads) -> None:
+        with pytest.raises(AssertionError):
+            law(model, beads, model(beads.positions, beads.types, beads.box))
+
+    law_is_broken()
