@@ -71,31 +71,6 @@ def check_kernel_class(platform: TestPlatform, force: Any, count: int) -> None:
     assert f"meanforce::{prefix}Calc{type(force).__name__}Kernel" in _meanforce.kernel_class(context, force)
 
 
-def check_symmetries(platform: TestPlatform, make: Maker) -> None:
-    """Without a box: no net force or torque; moving, turning and renumbering change nothing else."""
-    count = 30
-    positions = make_positions(count, None)
-    context = new_context(platform, make_system(make([0] * count, False), count), positions)
-    energy, forces = evaluate(context)
-    rms = np.sqrt(np.mean(forces**2))
-    # Turned and shifted positions are rounded in single precision, which costs about the stiffness times 1e-7 nm.
-    loose = platform.tolerance(3e-5, 3e-5, tolerance(platform))
-    assert rms > 10
-    assert np.abs(forces.sum(0)).max() < 10 * loose * rms
-    assert np.abs(np.cross(positions, forces).sum(0)).max() < 20 * loose * rms
-    rotation = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
-    order = np.random.default_rng(6).permutation(count)
-    for moved, expected in (
-        (positions + np.array([0.5, -0.25, 0.125]), forces),
-        (positions @ rotation.T, forces @ rotation.T),
-        (positions[order], forces[order]),
-    ):
-        context.setPositions(moved)
-        found = evaluate(context)
-        assert found[0] == pytest.approx(energy, rel=loose)
-        assert np.sqrt(np.mean((found[1] - expected) ** 2)) < loose * rms
-
-
 def check_replicas(make: Maker) -> None:
     """Reference: copies at the same place do not see one another, and each has the energy that it has alone."""
     count = 20

@@ -87,10 +87,6 @@ def test_each_platform_runs_its_own_kernel(platform: TestPlatform) -> None:
     beads.check_kernel_class(platform, make_force([0, 0], False), 2)
 
 
-def test_symmetries(platform: TestPlatform) -> None:
-    beads.check_symmetries(platform, make_force)
-
-
 def test_replicas() -> None:
     beads.check_replicas(make_force)
 

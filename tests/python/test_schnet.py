@@ -333,10 +333,6 @@ def test_each_platform_runs_its_own_kernel(platform: TestPlatform) -> None:
     beads.check_kernel_class(platform, SMALL([0, 0]), 2)
 
 
-def test_symmetries(platform: TestPlatform) -> None:
-    beads.check_symmetries(platform, SMALL)
-
-
 def test_isolated_beads_and_absent_particles(platform: TestPlatform) -> None:
     positions = np.array([[0, 0, 0], [0.1875, 0, 0], [5, 0, 0], [5.125, 0, 0], [5.25, 0.125, 0]])
     energy, forces = evaluate(new_context(platform, make_system(SMALL([1, -1, 1, -1, 0]), 5), positions))
