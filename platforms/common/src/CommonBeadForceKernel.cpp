@@ -73,6 +73,14 @@ void CommonBeadForceKernel::copyParametersToContext(ContextImpl& context, const 
     cc.invalidateMolecules(info);
 }
 
+void CommonBeadForceKernel::addRowArguments(ComputeKernel& kernel, int index) {
+    kernel->addArg(list->getCounts());
+    kernel->addArg(list->getRows());
+    kernel->addArg(list->getDeltas());
+    kernel->addArg();
+    capacityArguments.push_back({kernel, index+3});
+}
+
 void CommonBeadForceKernel::setRealArg(ComputeKernel& kernel, int index, double value) const {
     if (cc.getUseDoublePrecision())
         kernel->setArg(index, value);
@@ -114,6 +122,8 @@ double CommonBeadForceKernel::execute(ContextImpl& context, bool includeForces, 
     }
     this->temperature = temperature;
     buildNeighborList();
+    for (auto& argument : capacityArguments)
+        argument.first->setArg(argument.second, list->getCapacity());
     compute(includeForces);
     if (numReadouts == 2) {
         if (cc.getUseDoublePrecision() || cc.getUseMixedPrecision())

@@ -5,6 +5,7 @@
 #include "openmm/common/ComputeArray.h"
 #include "openmm/common/ComputeContext.h"
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace meanforce {
@@ -34,6 +35,13 @@ protected:
     size_t getRealSize() const {
         return cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float);
     }
+    /**
+     * Add the four arguments through which a kernel reads the rows of neighbours: counts, rows, deltas and the capacity, which
+     * execute() sets to its present value.
+     *
+     * @param index    that of the first of them
+     */
+    void addRowArguments(OpenMM::ComputeKernel& kernel, int index);
     /** Set an argument of type real of a kernel. */
     void setRealArg(OpenMM::ComputeKernel& kernel, int index, double value) const;
     OpenMM::ComputeContext& cc;
@@ -52,6 +60,7 @@ private:
     std::vector<int> typeValues, replicaValues;
     int numReplicas;
     OpenMM::ComputeKernel sumKernel;
+    std::vector<std::pair<OpenMM::ComputeKernel, int> > capacityArguments;
     ForceInfo* info = nullptr;
 };
 

@@ -160,11 +160,9 @@ void CommonCalcMomentTensorForceKernel::compile() {
     momentsKernel->addArg(cc.getNumAtoms());
     forceKernel->addArg(cc.getNumAtoms());
     forceKernel->addArg(cc.getPaddedNumAtoms());
+    addRowArguments(momentsKernel, 1);
+    addRowArguments(forceKernel, 2);
     for (ComputeKernel kernel : {momentsKernel, forceKernel}) {
-        kernel->addArg(list->getCounts());
-        kernel->addArg(list->getRows());
-        kernel->addArg(list->getDeltas());
-        kernel->addArg(list->getCapacity());      // 4 and 5
         kernel->addArg(types);
         kernel->addArg(filters);
         kernel->addArg(typeWeights);
@@ -197,7 +195,6 @@ void CommonCalcMomentTensorForceKernel::compute(bool includeForces) {
 }
 
 void CommonCalcMomentTensorForceKernel::computeMoments() {
-    momentsKernel->setArg(4, list->getCapacity());
     momentsKernel->execute(cc.getNumAtoms()*channels);
 }
 
@@ -208,7 +205,6 @@ void CommonCalcMomentTensorForceKernel::evaluateNetwork() {
 }
 
 void CommonCalcMomentTensorForceKernel::computeForces() {
-    forceKernel->setArg(5, list->getCapacity());
     forceKernel->execute(cc.getNumAtoms()*channels);
 }
 

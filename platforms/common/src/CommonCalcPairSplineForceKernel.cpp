@@ -43,10 +43,7 @@ void CommonCalcPairSplineForceKernel::compile() {
     pairsKernel = cc.compileProgram(CommonMeanForceKernelSources::pairSpline, defines)->createKernel("computePairs");
     pairsKernel->addArg(cc.getNumAtoms());
     pairsKernel->addArg(cc.getPaddedNumAtoms());
-    pairsKernel->addArg(list->getCounts());
-    pairsKernel->addArg(list->getRows());
-    pairsKernel->addArg(list->getDeltas());
-    pairsKernel->addArg();                        // 5: capacity
+    addRowArguments(pairsKernel, 2);
     pairsKernel->addArg(types);
     pairsKernel->addArg(cc.getAtomIndexArray());
     pairsKernel->addArg(exclusionStart);
@@ -58,7 +55,6 @@ void CommonCalcPairSplineForceKernel::compile() {
 }
 
 void CommonCalcPairSplineForceKernel::compute(bool includeForces) {
-    pairsKernel->setArg(5, list->getCapacity());
     pairsKernel->setArg(13, (int) includeForces);
     pairsKernel->execute(cc.getNumAtoms());
 }

@@ -247,12 +247,10 @@ map<string, string> CommonCalcSchNetForceKernel::defineFilters() const {
     return defines;
 }
 
-void CommonCalcSchNetForceKernel::addFilterArguments(ComputeKernel& kernel) {
-    kernel->addArg();                             // block
-    kernel->addArg(list->getCounts());
-    kernel->addArg(list->getRows());
-    kernel->addArg(list->getDeltas());
-    kernel->addArg(list->getCapacity());
+/** The block is the argument with this index; those for rows and filters follow. */
+void CommonCalcSchNetForceKernel::addFilterArguments(ComputeKernel& kernel, int index) {
+    kernel->addArg();
+    addRowArguments(kernel, index+1);
     if (intervals > 0) {
         kernel->addArg(tables);
         return;
@@ -312,7 +310,7 @@ void CommonCalcSchNetForceKernel::compile() {
     for (ArrayInterface* array : vector<ArrayInterface*>{&types, &embeddings, &firstMessages, &y, &h})
         embedKernel->addArg(*array);
     messagesKernel = create("passMessages");
-    addFilterArguments(messagesKernel);
+    addFilterArguments(messagesKernel, 1);
     messagesKernel->addArg(h);
     messagesKernel->addArg(messages);
     updateKernel = create("updateFeatures");
@@ -330,7 +328,7 @@ void CommonCalcSchNetForceKernel::compile() {
         propagateKernel->addArg(*array);
     gradientsKernel = create("passGradients");
     gradientsKernel->addArg(cc.getPaddedNumAtoms());
-    addFilterArguments(gradientsKernel);
+    addFilterArguments(gradientsKernel, 2);
     for (ComputeArray* array : {&h, &gradients, &messageGradients})
         gradientsKernel->addArg(*array);
     gradientsKernel->addArg(cc.getLongForceBuffer());
@@ -365,7 +363,6 @@ void CommonCalcSchNetForceKernel::embed() {
 
 void CommonCalcSchNetForceKernel::passMessages(int block) {
     messagesKernel->setArg(1, block);
-    messagesKernel->setArg(5, list->getCapacity());
     executeBeads(messagesKernel);
 }
 

@@ -47,7 +47,7 @@ private:
     void chooseTile();
     void createArrays(const SchNetForce& force);
     std::map<std::string, std::string> defineFilters() const;
-    void addFilterArguments(OpenMM::ComputeKernel& kernel);
+    void addFilterArguments(OpenMM::ComputeKernel& kernel, int index);
     void uploadBlocks(const SchNetForce& force);
     void uploadFilters(const SchNetForce& force);
     void uploadOutput(const SchNetForce& force);

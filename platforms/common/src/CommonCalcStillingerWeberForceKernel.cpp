@@ -33,10 +33,7 @@ void CommonCalcStillingerWeberForceKernel::compile() {
     triplesKernel = cc.compileProgram(CommonMeanForceKernelSources::stillingerWeber, defines)->createKernel("computeTriples");
     triplesKernel->addArg(cc.getNumAtoms());
     triplesKernel->addArg(cc.getPaddedNumAtoms());
-    triplesKernel->addArg(list->getCounts());
-    triplesKernel->addArg(list->getRows());
-    triplesKernel->addArg(list->getDeltas());
-    triplesKernel->addArg();                      // 5: capacity
+    addRowArguments(triplesKernel, 2);
     triplesKernel->addArg(types);
     triplesKernel->addArg(pairs);
     triplesKernel->addArg(triplets);
@@ -46,7 +43,6 @@ void CommonCalcStillingerWeberForceKernel::compile() {
 }
 
 void CommonCalcStillingerWeberForceKernel::compute(bool includeForces) {
-    triplesKernel->setArg(5, list->getCapacity());
     triplesKernel->setArg(11, (int) includeForces);
     triplesKernel->execute(cc.getNumAtoms());
 }
