@@ -3,6 +3,7 @@
 #include "meanforce/internal/FilterGridSearch.h"
 #include "meanforce/internal/FilterNetwork.h"
 #include "meanforce/internal/FilterTable.h"
+#include "meanforce/internal/LinearMap.h"
 #include <cmath>
 #include <limits>
 
@@ -157,6 +158,14 @@ vector<double> SchNetForce::evaluateFilters(const vector<double>& distances) con
             next += filters;
         }
     return values;
+}
+
+vector<double> SchNetForce::computeFirstMessages() const {
+    const LinearMap lin1(filters, features, blocks[0].lin1Weights);
+    vector<double> messages((size_t) getNumTypes()*filters);
+    for (int type = 0; type < getNumTypes(); type++)
+        lin1.apply(&embeddings[(size_t) type*features], &messages[(size_t) type*filters]);
+    return messages;
 }
 
 void SchNetForce::validateFilters() const {

@@ -174,6 +174,8 @@ public:
     }
     /** Evaluate the filter network, whatever the grid: [block][distance][filter] for distances in nm. */
     std::vector<double> evaluateFilters(const std::vector<double>& distances) const;
+    /** Compute L_1 y of the first block, which depends on a bead's type alone: [type][filter]. */
+    std::vector<double> computeFirstMessages() const;
     void setActivation(const std::string& activation) override;
     std::string getKernelName() const override {
         return KernelName();

@@ -146,14 +146,7 @@ void CommonCalcSchNetForceKernel::uploadParameters(const BeadForce& beadForce) {
     auto& force = static_cast<const SchNetForce&>(beadForce);
     embeddings.upload(pad(force.getEmbeddings(), numTypes, featureStride), true);
     typeEnergies.upload(force.getTypeEnergies(), true);
-    // What beads send in the first block depends on their type alone.
-    vector<double> first(numTypes*filters, 0.0);
-    const vector<double>& weights = force.getBlockParameters(0).lin1Weights;
-    for (int type = 0; type < numTypes; type++)
-        for (int c = 0; c < filters; c++)
-            for (int k = 0; k < features; k++)
-                first[type*filters+c] += weights[c*features+k]*force.getEmbeddings()[type*features+k];
-    firstMessages.upload(pad(first, numTypes, filterStride), true);
+    firstMessages.upload(pad(force.computeFirstMessages(), numTypes, filterStride), true);
     uploadBlocks(force);
     uploadFilters(force);
     uploadOutput(force);
@@ -384,7 +377,6 @@ void CommonCalcSchNetForceKernel::propagateGradients(int block) {
 
 void CommonCalcSchNetForceKernel::passGradients(int block) {
     gradientsKernel->setArg(2, block);
-    gradientsKernel->setArg(6, list->getCapacity());
     executeBeads(gradientsKernel);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "CpuBeadForceKernel.h"
+#include "meanforce/internal/BeadEnergies.h"
 #include "meanforce/internal/BeadForceImpl.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
@@ -35,8 +36,8 @@ void CpuBeadForceKernel::initialize(const System& system, const BeadForce& force
     placeOf.resize(particles.size());
     A.assign(particles.size(), 0.0f);
     B.assign(particles.size(), 0.0f);
-    replicaEnergies.assign(force.getNumReplicas(), 0.0);
-    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, force.getNumReplicas() > 1 ? replicas : vector<int>());
+    numReplicas = force.getNumReplicas();
+    list = make_unique<CpuNeighborList>(cutoff, SKIN*cutoff, periodic, types, numReplicas > 1 ? replicas : vector<int>());
     readParameters(force);
 }
 
@@ -54,16 +55,11 @@ double CpuBeadForceKernel::execute(ContextImpl& context, bool includeForces, boo
         for (size_t place = 0; place < particles.size(); place++)
             placeOf[list->getOrder()[place]] = (int) place;
     compute(temperature, includeForces ? data.forces : nullptr);
-    double energy = 0.0, entropy = 0.0;
-    replicaEnergies.assign(replicaEnergies.size(), 0.0);
-    for (size_t bead = 0; bead < particles.size(); bead++) {
-        energy += A[bead]-temperature*B[bead];
-        entropy += B[bead];
-        replicaEnergies[replicas[bead]] += A[bead]-temperature*B[bead];
-    }
+    const BeadEnergies energies(A, B, temperature, replicas, numReplicas);
+    replicaEnergies = energies.ofReplica;
     if (hasTemperatureDerivative)
-        addTemperatureDerivative(context, -entropy);
-    return energy;
+        addTemperatureDerivative(context, -energies.entropy);
+    return energies.total;
 }
 
 void CpuBeadForceKernel::addTemperatureDerivative(ContextImpl& context, double value) {

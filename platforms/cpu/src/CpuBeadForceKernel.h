@@ -41,6 +41,7 @@ protected:
     CpuParallel parallel;
     bool periodic;
     double cutoff;
+    int numReplicas;
     std::vector<int> particles, types, replicas;    // of each bead
     std::vector<OpenMM::Vec3> positions;            // of each bead
     OpenMM::Vec3 box[3];

@@ -14,10 +14,6 @@ namespace meanforce {
 /** The fewest beads that are worth a thread. */
 static constexpr int MIN_BEADS_PER_THREAD = 50;
 
-static int roundUp(int n, int multiple) {
-    return (n+multiple-1)/multiple*multiple;
-}
-
 void CpuCalcMomentTensorForceKernel::readParameters(const BeadForce& beadForce) {
     auto& force = static_cast<const MomentTensorForce&>(beadForce);
     model = {};

@@ -13,5 +13,5 @@
 #if defined(__clang__)
 #define MEANFORCE_UNROLL _Pragma("unroll")
 #else
-#define MEANFORCE_UNROLL _Pragma("GCC unroll 32")
+#define MEANFORCE_UNROLL _Pragma("GCC unroll 64")
 #endif

@@ -6,14 +6,10 @@ using namespace std;
 
 namespace meanforce {
 
-static int padded(int n, int lanes) {
-    return (n+lanes-1)/lanes*lanes;
-}
-
 /** Panels of columns, [panel][row][column of the panel], of the matrix element(row, column). */
 template <class Element>
 static AlignedVector<float> pack(int rows, int columns, int lanes, Element element) {
-    const int width = padded(columns, lanes), panel = PANEL_VECTORS*lanes;
+    const int width = roundUp(columns, lanes), panel = PANEL_VECTORS*lanes;
     AlignedVector<float> result;
     for (int first = 0; first < width; first += panel)
         for (int row = 0; row < rows; row++)
@@ -31,7 +27,7 @@ CpuDenseLayer::CpuDenseLayer(int outputs, int inputs, const vector<double>& weig
 }
 
 AlignedVector<float> padRows(const vector<double>& rows, int width, int lanes) {
-    const size_t numRows = rows.size()/width, paddedWidth = padded(width, lanes);
+    const size_t numRows = rows.size()/width, paddedWidth = roundUp(width, lanes);
     AlignedVector<float> result(numRows*paddedWidth, 0.0f);
     for (size_t row = 0; row < numRows; row++)
         for (int k = 0; k < width; k++)

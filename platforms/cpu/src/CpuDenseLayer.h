@@ -6,6 +6,11 @@
 
 namespace meanforce {
 
+/** The smallest multiple that is not less than n. */
+inline int roundUp(int n, int multiple) {
+    return (n+multiple-1)/multiple*multiple;
+}
+
 /** Owns a dense layer that is packed for the vector code, for both directions. */
 class CpuDenseLayer {
 public:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "CpuNeighborList.h"
+#include "CpuCells.h"
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -84,19 +85,13 @@ void CpuNeighborList::chooseCells(const vector<Vec3>& positions) {
     }
 }
 
-/** Number the cells along Morton's curve, which interleaves the bits of the three coordinates. */
+/** Number the cells along Morton's curve. */
 void CpuNeighborList::sortCells() {
-    auto spread = [](uint64_t i) {
-        uint64_t spread = 0;
-        for (int bit = 0; bit < 20; bit++)
-            spread |= (i>>bit & 1) << (3*bit);
-        return spread;
-    };
     vector<pair<uint64_t, int> > codes;
     for (int z = 0; z < numCells[2]; z++)
         for (int y = 0; y < numCells[1]; y++)
             for (int x = 0; x < numCells[0]; x++)
-                codes.push_back({spread(x) | spread(y)<<1 | spread(z)<<2, (int) codes.size()});
+                codes.push_back({mortonCode(x, y, z), (int) codes.size()});
     sort(codes.begin(), codes.end());
     cellOfRank.resize(codes.size());
     rankOfCell.resize(codes.size());
@@ -114,12 +109,8 @@ void CpuNeighborList::assignCells(const vector<Vec3>& positions, CpuParallel& pa
         for (int i = begin; i < end; i++) {
             const Vec3& x = positions[i];
             Vec3 s;
-            if (periodic) {
-                // OpenMM's boxes are lower triangular.
-                s[2] = x[2]/box[2][2];
-                s[1] = (x[1]-s[2]*box[2][1])/box[1][1];
-                s[0] = (x[0]-s[2]*box[2][0]-s[1]*box[1][0])/box[0][0];
-            }
+            if (periodic)
+                s = toFractions(x, box);
             else
                 for (int k = 0; k < 3; k++)
                     s[k] = x[k]/(range*numCells[k]);

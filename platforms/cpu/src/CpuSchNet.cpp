@@ -13,10 +13,6 @@ namespace meanforce {
 /** The fewest beads that are worth a thread: waking it takes about as long as they do. */
 static constexpr int MIN_BEADS_PER_THREAD = 16;
 
-static int roundUp(int n, int multiple) {
-    return (n+multiple-1)/multiple*multiple;
-}
-
 /** Whole vectors are read beyond the last pair. */
 static constexpr int PADDING = 16;
 
@@ -41,71 +37,87 @@ void CpuPairs::locate(double cutoff, int intervals) {
     }
 }
 
-static CpuDenseLayer pack(const SchNetLayerParameters& layer, int lanes) {
-    return CpuDenseLayer(layer.outputs, layer.inputs, layer.weights, layer.biases, lanes);
-}
-
-CpuSchNet::CpuSchNet(const SchNetParameters& parameters, InstructionSet set) : kernels(getSchNetKernels(set)), parameters(parameters) {
-    const SchNetParameters& p = parameters;
-    const int lanes = kernels.lanes, numBlocks = (int) p.blocks.size();
-    blocks.resize(numBlocks);
-    for (int b = 0; b < numBlocks; b++) {
-        const SchNetBlockParameters& from = p.blocks[b];
-        Block& to = blocks[b];
-        to.lin1 = pack(from.lin1, lanes);
-        to.lin2 = pack(from.lin2, lanes);
-        to.lin3 = pack(from.lin3, lanes);
-        SchNetBlock view = {to.lin1.getView(), to.lin2.getView(), to.lin3.getView(), nullptr, {}};
-        if (p.intervals > 0) {
-            to.table = padRows(from.table, p.filters, lanes);
-            view.table = to.table.data();
-        }
-        else
-            for (int k = 0; k < 2; k++) {
-                to.filter[k] = pack(from.filter[k], lanes);
-                view.filter[k] = to.filter[k].getView();
-            }
-        blockViews.push_back(view);
-    }
-    embedding = padRows(p.embedding, p.hidden, lanes);
-    vector<double> first(p.numTypes*p.filters, 0.0);
-    for (int type = 0; type < p.numTypes; type++)
-        for (int c = 0; c < p.filters; c++)
-            for (int k = 0; k < p.hidden; k++)
-                first[type*p.filters+c] += p.blocks[0].lin1.weights[c*p.hidden+k]*p.embedding[type*p.hidden+k];
-    firstFeatures = padRows(first, p.filters, lanes);
-    for (size_t k = 0; k+1 < p.output.size(); k++)
-        outputLayers.push_back(pack(p.output[k], lanes));
-    for (const CpuDenseLayer& layer : outputLayers)
-        outputViews.push_back(layer.getView());
-    const SchNetLayerParameters& last = p.output.back();
-    readout = padRows(last.weights, last.inputs, lanes);
-    const int outputWidth = roundUp(last.inputs, lanes);
-    readoutGradient.resize(outputWidth);
-    centers = padRows(p.centers, max(1, (int) p.centers.size()), lanes);
-    widths = padRows(p.widths, max(1, (int) p.widths.size()), lanes);
-    model.numBlocks = numBlocks;
-    model.hidden = roundUp(p.hidden, lanes);
-    model.filters = roundUp(p.filters, lanes);
-    model.degree = (p.intervals > 0 ? p.degree : 0);
-    model.activation = p.activation;
-    model.blocks = blockViews.data();
+CpuSchNet::CpuSchNet(const SchNetForce& force, InstructionSet set) : kernels(getSchNetKernels(set)), cutoff(force.getCutoff()),
+        intervals(force.getNumFilterIntervals()), typeEnergies(force.getTypeEnergies()) {
+    const int lanes = kernels.lanes, H = force.getNumFeatures(), F = force.getNumFilters();
+    model.numBlocks = force.getNumBlocks();
+    model.hidden = roundUp(H, lanes);
+    model.filters = roundUp(F, lanes);
+    model.degree = (intervals > 0 ? force.getFilterDegree() : 0);
+    model.activation = activationOf(force.getActivation());
+    model.inverseSpacing = (float) (intervals/cutoff);
+    embedding = padRows(force.getEmbeddings(), H, lanes);
+    firstFeatures = padRows(force.computeFirstMessages(), F, lanes);
     model.embedding = embedding.data();
     model.firstFeatures = firstFeatures.data();
-    model.numOutputLayers = (int) outputViews.size();
-    model.numReadouts = last.outputs;
-    model.outputLayers = outputViews.data();
-    model.outputWidth = outputWidth;
-    for (int k = 0; k < last.outputs; k++) {
-        model.readout[k] = readout.data()+k*outputWidth;
-        model.readoutBias[k] = (float) last.biases[k];
+    readBlocks(force);
+    readOutput(force);
+    readRadialBasis(force);
+    h.resize(model.numBlocks);
+    slopes.resize(model.numBlocks);
+    hViews.resize(model.numBlocks);
+    slopeViews.resize(model.numBlocks);
+}
+
+void CpuSchNet::readBlocks(const SchNetForce& force) {
+    const int lanes = kernels.lanes, H = force.getNumFeatures(), F = force.getNumFilters(), R = force.getNumRadialFunctions();
+    const vector<double> tables = force.getFilterTables();
+    const size_t tableSize = tables.size()/model.numBlocks;
+    blocks.resize(model.numBlocks);
+    for (int b = 0; b < model.numBlocks; b++) {
+        const SchNetForce::Block& from = force.getBlockParameters(b);
+        Block& to = blocks[b];
+        to.lin1 = CpuDenseLayer(F, H, from.lin1Weights, {}, lanes);
+        to.lin2 = CpuDenseLayer(H, F, from.lin2Weights, from.lin2Biases, lanes);
+        to.lin3 = CpuDenseLayer(H, H, from.lin3Weights, from.lin3Biases, lanes);
+        SchNetBlock view = {to.lin1.getView(), to.lin2.getView(), to.lin3.getView(), nullptr, {}};
+        if (intervals > 0) {
+            to.table = padRows(vector<double>(tables.begin()+b*tableSize, tables.begin()+(b+1)*tableSize), F, lanes);
+            view.table = to.table.data();
+        }
+        else {
+            to.filter[0] = CpuDenseLayer(F, R, from.filter1Weights, from.filter1Biases, lanes);
+            to.filter[1] = CpuDenseLayer(F, F, from.filter2Weights, from.filter2Biases, lanes);
+            for (int k = 0; k < 2; k++)
+                view.filter[k] = to.filter[k].getView();
+        }
+        blockViews.push_back(view);
     }
-    model.inverseSpacing = (float) (p.intervals/p.cutoff);
-    model.radial = {p.expNormal, p.cutoffFunction, (int) p.centers.size(), p.cutoff, p.lowerCutoff, p.alpha, centers.data(), widths.data()};
-    h.resize(numBlocks);
-    slopes.resize(numBlocks);
-    hViews.resize(numBlocks);
-    slopeViews.resize(numBlocks);
+    model.blocks = blockViews.data();
+}
+
+void CpuSchNet::readOutput(const SchNetForce& force) {
+    const int lanes = kernels.lanes, last = force.getNumLayers()-1, inputs = force.getNumLayerInputs(last);
+    for (int k = 0; k < last; k++)
+        outputLayers.emplace_back(force.getNumLayerOutputs(k), force.getNumLayerInputs(k), force.getLayerWeights(k), force.getLayerBiases(k), lanes);
+    for (const CpuDenseLayer& layer : outputLayers)
+        outputViews.push_back(layer.getView());
+    lastWeights = force.getLayerWeights(last);
+    readout = padRows(lastWeights, inputs, lanes);
+    model.numOutputLayers = last;
+    model.numReadouts = force.getNumReadouts();
+    model.outputLayers = outputViews.data();
+    model.outputWidth = roundUp(inputs, lanes);
+    for (int k = 0; k < model.numReadouts; k++) {
+        model.readout[k] = readout.data()+k*model.outputWidth;
+        model.readoutBias[k] = (float) force.getLayerBiases(last)[k];
+    }
+    readoutGradient.resize(model.outputWidth);
+}
+
+/** What exact filters need. */
+void CpuSchNet::readRadialBasis(const SchNetForce& force) {
+    const int lanes = kernels.lanes, R = force.getNumRadialFunctions();
+    const bool expNormal = (force.getRadialBasis() == "expnormal");
+    const double exponent = force.getBasisExponent();
+    centers = padRows(force.getBasisCenters(), R, lanes);
+    widths = padRows(expNormal ? force.getBasisWidths() : vector<double>(R, exponent), R, lanes);
+    CutoffFunction cutoffFunction = CutoffFunction::Cosine;
+    if (force.getCutoffFunction() == "polynomial")
+        cutoffFunction = CutoffFunction::Polynomial;
+    else if (force.getCutoffFunction() == "shifted_cosine")
+        cutoffFunction = CutoffFunction::ShiftedCosine;
+    model.radial = {expNormal, cutoffFunction, R, cutoff, force.getLowerCutoff(), expNormal ? exponent : 0.0, centers.data(), widths.data()};
 }
 
 void CpuSchNet::evaluate(CpuParallel& parallel, const vector<int>& types, const vector<int>& rowStart,
@@ -121,9 +133,9 @@ void CpuSchNet::evaluate(CpuParallel& parallel, const vector<int>& types, const 
         threads[t].beadBegin = (int) ((long long) numBeads*t/numThreads);
         threads[t].beadEnd = (int) ((long long) numBeads*(t+1)/numThreads);
     }
-    const SchNetLayerParameters& last = parameters.output.back();
-    for (int k = 0; k < last.inputs; k++)
-        readoutGradient[k] = (float) (last.weights[k]-(last.outputs == 2 ? temperature*last.weights[last.inputs+k] : 0.0));
+    const int inputs = (int) lastWeights.size()/model.numReadouts;
+    for (int k = 0; k < inputs; k++)
+        readoutGradient[k] = (float) (lastWeights[k]-(model.numReadouts == 2 ? temperature*lastWeights[inputs+k] : 0.0));
     state.types = types.data();
     state.includeForces = (forcesOnBeads != nullptr);
 
@@ -156,7 +168,7 @@ void CpuSchNet::evaluate(CpuParallel& parallel, const vector<int>& types, const 
     A.resize(numBeads);
     B.resize(numBeads);
     for (int i = 0; i < numBeads; i++) {
-        A[i] = energies[2*i]+parameters.typeEnergies[types[i]];
+        A[i] = energies[2*i]+typeEnergies[types[i]];
         B[i] = (model.numReadouts == 2 ? energies[2*i+1] : 0.0f);
     }
     if (forcesOnBeads != nullptr) {
@@ -205,7 +217,7 @@ void CpuSchNet::preparePairs(int t, const function<void(int, CpuPairs&)>& findPa
         pairs.endRow();
     }
     if (model.degree > 0)
-        pairs.locate(parameters.cutoff, parameters.intervals);
+        pairs.locate(cutoff, intervals);
     findTargets(t);
     thread.pairs = {pairs.longestRow, pairs.rowStart.data(), pairs.bead.data(), pairs.target.data(), pairs.interval.data(), pairs.f.data(),
             pairs.r.data(), pairs.x.data(), pairs.y.data(), pairs.z.data(), pairs.slope.data()};

@@ -5,40 +5,13 @@
 #include "CpuParallel.h"
 #include "isa/InstructionSet.h"
 #include "isa/SchNetKernels.h"
+#include "meanforce/SchNetForce.h"
 #include "openmm/Vec3.h"
 #include <algorithm>
 #include <functional>
 #include <vector>
 
 namespace meanforce {
-
-/** A dense layer: weights [output][input], biases or none. */
-struct SchNetLayerParameters {
-    int outputs, inputs;
-    std::vector<double> weights, biases;
-};
-
-struct SchNetBlockParameters {
-    SchNetLayerParameters lin1, lin2, lin3;
-    std::vector<double> table;               // [row][filter] for tabulated filters, from the cutoff inwards
-    SchNetLayerParameters filter[2];         // for exact filters
-};
-
-/** Everything that defines a SchNet; see SchNetForce for the equations. */
-struct SchNetParameters {
-    int numTypes, hidden, filters;
-    Activation activation;
-    double cutoff;
-    std::vector<double> embedding;           // [type][hidden]
-    std::vector<SchNetBlockParameters> blocks;
-    std::vector<SchNetLayerParameters> output;    // the last layer has one or two outputs
-    std::vector<double> typeEnergies;
-    int degree, intervals;                   // of the tables; intervals = 0 for exact filters
-    bool expNormal;                          // else Gaussian, with alpha = 0
-    CutoffFunction cutoffFunction;
-    double lowerCutoff, alpha;
-    std::vector<double> centers, widths;     // widths are gamma, or beta
-};
 
 /** The pairs in the rows of some beads, in the order of rows. */
 class CpuPairs {
@@ -78,7 +51,7 @@ public:
  */
 class CpuSchNet {
 public:
-    CpuSchNet(const SchNetParameters& parameters, InstructionSet set);
+    CpuSchNet(const SchNetForce& force, InstructionSet set);
     /**
      * Evaluate the energies and forces.  Sums are fastest if beads are numbered so that neighbours have similar numbers.
      *
@@ -105,13 +78,18 @@ private:
         AlignedVector<float> buffer, scratch;
         std::vector<double> forces;
     };
+    void readBlocks(const SchNetForce& force);
+    void readOutput(const SchNetForce& force);
+    void readRadialBasis(const SchNetForce& force);
     void preparePairs(int thread, const std::function<void(int, CpuPairs&)>& findPairs);
     void findTargets(int thread);
     void allocate(int numBeads, int numThreads);
     template <class Meet>
     void run(int thread, Meet meet);
     const SchNetKernels& kernels;
-    SchNetParameters parameters;
+    const double cutoff;
+    const int intervals;                           // of the tables; 0 for exact filters
+    std::vector<double> typeEnergies, lastWeights; // of the last layer, [output][input]
     std::vector<Block> blocks;
     std::vector<CpuDenseLayer> outputLayers;
     AlignedVector<float> embedding, firstFeatures, readout, readoutGradient, centers, widths;

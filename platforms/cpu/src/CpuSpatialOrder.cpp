@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "CpuSpatialOrder.h"
+#include "CpuCells.h"
 #include <algorithm>
 #include <cmath>
 
@@ -7,14 +8,6 @@ using namespace OpenMM;
 using namespace std;
 
 namespace meanforce {
-
-/** Put two zeros before each of the lowest ten bits. */
-static unsigned int spreadBits(unsigned int n) {
-    n = (n | (n << 16)) & 0x030000ff;
-    n = (n | (n << 8)) & 0x0300f00f;
-    n = (n | (n << 4)) & 0x030c30c3;
-    return (n | (n << 2)) & 0x09249249;
-}
 
 void sortSpatially(const vector<Vec3>& positions, const vector<int>& replicas, int numReplicas, const Vec3* box, vector<int>& order) {
     const int numBeads = (int) positions.size();
@@ -35,20 +28,14 @@ void sortSpatially(const vector<Vec3>& positions, const vector<int>& replicas, i
     vector<size_t> cell(numBeads);
     vector<int> start(((size_t) numReplicas << 3*bits)+1, 0);
     for (int i = 0; i < numBeads; i++) {
-        Vec3 s = positions[i]-low;
-        if (box != nullptr) {
-            s = positions[i];
-            s[2] /= box[2][2];
-            s[1] = (s[1]-s[2]*box[2][1])/box[1][1];
-            s[0] = (s[0]-s[2]*box[2][0]-s[1]*box[1][0])/box[0][0];
-        }
+        const Vec3 s = (box != nullptr ? toFractions(positions[i], box) : positions[i]-low);
         unsigned int c[3];
         for (int k = 0; k < 3; k++) {
             const double fraction = (box != nullptr ? s[k]-floor(s[k]) : (high[k] > low[k] ? s[k]/(high[k]-low[k]) : 0.0));
             // At absurd positions the fraction is not a number.
             c[k] = (fraction > 0 ? (unsigned int) min(numCells-1.0, fraction*numCells) : 0);
         }
-        cell[i] = ((size_t) replicas[i] << 3*bits)+(spreadBits(c[0]) | spreadBits(c[1]) << 1 | spreadBits(c[2]) << 2);
+        cell[i] = ((size_t) replicas[i] << 3*bits)+mortonCode(c[0], c[1], c[2]);
         start[cell[i]+1]++;
     }
     for (size_t c = 1; c < start.size(); c++)

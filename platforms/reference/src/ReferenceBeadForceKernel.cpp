@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ReferenceBeadForceKernel.h"
+#include "meanforce/internal/BeadEnergies.h"
 #include "meanforce/internal/BeadForceImpl.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmm/reference/ReferenceForce.h"
@@ -23,7 +24,7 @@ void ReferenceBeadForceKernel::initialize(const System& system, const BeadForce&
         types.push_back(force.getParticleType(i));
         replicas.push_back(force.getParticleReplica(i));
     }
-    replicaEnergies.assign(force.getNumReplicas(), 0.0);
+    numReplicas = force.getNumReplicas();
     readParameters(force);
 }
 
@@ -36,16 +37,11 @@ double ReferenceBeadForceKernel::execute(ContextImpl& context, bool includeForce
     vector<Edge> edges = findEdges(*data.positions, data.periodicBoxVectors);
     vector<double> A(types.size(), 0.0), B(types.size(), 0.0);
     compute(edges, temperature, A, B, includeForces ? data.forces : nullptr);
-    double energy = 0.0, entropy = 0.0;
-    replicaEnergies.assign(replicaEnergies.size(), 0.0);
-    for (size_t i = 0; i < types.size(); i++) {
-        energy += A[i]-temperature*B[i];
-        entropy += B[i];
-        replicaEnergies[replicas[i]] += A[i]-temperature*B[i];
-    }
+    const BeadEnergies energies(A, B, temperature, replicas, numReplicas);
+    replicaEnergies = energies.ofReplica;
     if (hasTemperatureDerivative)
-        addTemperatureDerivative(context, -entropy);
-    return energy;
+        addTemperatureDerivative(context, -energies.entropy);
+    return energies.total;
 }
 
 void ReferenceBeadForceKernel::addTemperatureDerivative(ContextImpl& context, double value) {

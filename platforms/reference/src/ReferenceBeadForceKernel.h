@@ -36,6 +36,7 @@ private:
     std::string forceName, temperatureParameter;
     bool periodic, hasTemperatureDerivative;
     double cutoff;
+    int numReplicas;
     std::vector<int> replicas;
     std::vector<double> replicaEnergies;
 };

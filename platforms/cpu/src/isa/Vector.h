@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
+#include "CpuClones.h"
 #include <cstring>
 
 // One register of floats, for the files that are compiled once per instruction set.  Everything is in an anonymous
 // namespace: a function that two sets share would be merged into one copy, which might be the one that cannot run here.
 
-// Before a loop over an array that must live in registers: it only does if every index is a constant.
-#if defined(__clang__)
-#define MEANFORCE_UNROLL _Pragma("unroll")
-#else
-#define MEANFORCE_UNROLL _Pragma("GCC unroll 64")
-#endif
 #define MEANFORCE_INLINE __attribute__((always_inline)) inline
 
 namespace meanforce {
