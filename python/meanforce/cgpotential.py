@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from openmm import unit
 
 from . import modelfile
 from ._openmm import strip_units
+from .beadforce import BeadForce
 from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
@@ -264,10 +265,11 @@ class CGPotential:
         kelvin = self._checked_temperature(temperature)
         forces = []
         for component in self.components:
-            force = _FORCES[component.kind](component, self.numTypes, indices, bool(periodic))
+            force = _FORCES[component.kind](component, self.numTypes)
+            force.setUsesPeriodicBoundaryConditions(periodic)
             if component.temperature_dependent:
                 force.setDefaultTemperature(kelvin)
-            for replica in range(1, replicas):
+            for replica in range(replicas):
                 for bead_type in indices:
                     force.addParticle(bead_type, replica)
             if component.kind == "schnet" and filters == "tabulated":
@@ -410,7 +412,7 @@ def _check_replicas(replicas: Any) -> None:
         raise ValueError(f"replicas must be a whole number >= 1, got {replicas!r}")
 
 
-def _moment_tensor_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+def _moment_tensor_force(component: Component, num_types: int) -> BeadForce:
     sizes, tensors = component.architecture, component.tensors
     force = MomentTensorForce(num_types, component.cutoff, sizes["max_l"], sizes["channels"])
     for degrees, shifts in sizes.get("products", []):
@@ -421,13 +423,10 @@ def _moment_tensor_force(component: Component, num_types: int, types: list[int],
     for layer in range(len(sizes["hidden"]) + 1):
         force.addLayer(tensors[f"layers.{layer}.weight"], tensors[f"layers.{layer}.bias"])
     force.setActivation(sizes["activation"])
-    force.setUsesPeriodicBoundaryConditions(periodic)
-    for bead_type in types:
-        force.addParticle(bead_type)
     return force
 
 
-def _schnet_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+def _schnet_force(component: Component, num_types: int) -> BeadForce:
     """Return a SchNetForce, with the grid of a model that was trained on one and exact filters otherwise."""
     sizes, tensors = component.architecture, component.tensors
     force = SchNetForce(num_types, component.cutoff, sizes["features"], sizes["filters"], sizes["blocks"])
@@ -449,9 +448,6 @@ def _schnet_force(component: Component, num_types: int, types: list[int], period
     if sizes["filter_grid"] is not None:
         tables = np.stack([tensors[f"blocks.{block}.filter_table"] for block in range(sizes["blocks"])])
         force.setFilterTables(sizes["filter_grid"]["degree"], sizes["filter_grid"]["intervals"], tables)
-    force.setUsesPeriodicBoundaryConditions(periodic)
-    for bead_type in types:
-        force.addParticle(bead_type)
     return force
 
 
@@ -469,16 +465,13 @@ def _set_readouts(force: Any, component: Component) -> None:
         force.setOffset(component.tensors["offset"])
 
 
-def _pair_spline_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+def _pair_spline_force(component: Component, num_types: int) -> BeadForce:
     force = PairSplineForce(num_types, component.cutoff)
     force.setCoefficients(component.tensors["coefficients"])
-    force.setUsesPeriodicBoundaryConditions(periodic)
-    for bead_type in types:
-        force.addParticle(bead_type)
     return force
 
 
-def _stillinger_weber_force(component: Component, num_types: int, types: list[int], periodic: bool) -> openmm.Force:
+def _stillinger_weber_force(component: Component, num_types: int) -> BeadForce:
     force = StillingerWeberForce(num_types, component.cutoff)
     for center in range(num_types):
         for second in range(num_types):
@@ -487,13 +480,11 @@ def _stillinger_weber_force(component: Component, num_types: int, types: list[in
             for first in range(second + 1):
                 row = second * (second + 1) // 2 + first
                 force.setTripletParameters(center, first, second, *component.tensors["coefficients"][center, row])
-    force.setUsesPeriodicBoundaryConditions(periodic)
-    for bead_type in types:
-        force.addParticle(bead_type)
     return force
 
 
-_FORCES = {
+#: How each kind of component becomes a force, still without beads.
+_FORCES: dict[str, Callable[[Component, int], Any]] = {
     "moment-tensor": _moment_tensor_force,
     "pair-spline": _pair_spline_force,
     "schnet": _schnet_force,
