@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "Testing.h"
+#include "BeadForceTesting.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/internal/CubicBSpline.h"
 #include "meanforce/internal/SphericalHarmonics.h"
@@ -121,27 +121,6 @@ static unique_ptr<MomentTensorForce> createForce(int numTypes, int numParticles,
     return force;
 }
 
-/** Jittered lattice points, so that no two beads are closer than 0.1 nm, exact in single precision. */
-static vector<Vec3> createPositions(int numParticles, const Vec3* box) {
-    mt19937 random(4);
-    uniform_real_distribution<double> uniform;
-    const int n = (int) ceil(cbrt(numParticles));
-    vector<Vec3> positions;
-    for (int i = 0; i < numParticles; i++) {
-        Vec3 s((i%n+0.5*uniform(random))/n, (i/n%n+0.5*uniform(random))/n, (i/(n*n)+0.5*uniform(random))/n);
-        Vec3 x = box[0]*s[0]+box[1]*s[1]+box[2]*s[2];
-        positions.push_back(Vec3((float) x[0], (float) x[1], (float) x[2]));
-    }
-    return positions;
-}
-
-static State evaluate(const System& system, const vector<Vec3>& positions, Platform& platform, const map<string, string>& properties) {
-    VerletIntegrator integrator(0.001);
-    Context context(system, integrator, platform, properties);
-    context.setPositions(positions);
-    return context.getState(State::Forces | State::Energy);
-}
-
 static void testForces(const TestPlatform& test, const string& shape, int numTypes, int maxL, int channels, const string& activation) {
     const int numParticles = 60;
     const Vec3 box[3] = {Vec3(1.25, 0, 0), Vec3(shape == "triclinic" ? 0.5 : 0, 1.25, 0), Vec3(shape == "triclinic" ? -0.375 : 0, shape == "triclinic" ? 0.25 : 0, 1.5)};
@@ -152,32 +131,10 @@ static void testForces(const TestPlatform& test, const string& shape, int numTyp
     MomentTensorForce* force = createForce(numTypes, numParticles, maxL, channels, activation, shape != "none").release();
     system.addForce(force);
     vector<Vec3> positions = createPositions(numParticles, box);
-    State found = evaluate(system, positions, test.platform, test.properties);
-    State expected = evaluate(system, positions, *findPlatform("Reference"), {});
-    double error = 0.0, size = 0.0;
-    Vec3 sum;
-    for (int i = 0; i < numParticles; i++) {
-        Vec3 difference = found.getForces()[i]-expected.getForces()[i];
-        error += difference.dot(difference);
-        size += expected.getForces()[i].dot(expected.getForces()[i]);
-        sum += found.getForces()[i];
-    }
     const double tolerance = (test.getName() == "CPU" ? 1e-5 : test.tolerance(1e-5, 1e-5, 1e-9));
-    ASSERT(size > 1);
-    ASSERT(sqrt(error/size) < tolerance);
-    ASSERT_EQUAL_TOL(expected.getPotentialEnergy(), found.getPotentialEnergy(), tolerance);
-    ASSERT_EQUAL_VEC(Vec3(), sum, 10*tolerance*sqrt(size));
-
-    // The forces are the gradient of the energy, along themselves.
-    const double h = (test.isDouble() && test.getName() != "CPU" ? 1e-5 : 3e-4)/sqrt(size);
-    vector<Vec3> plus(positions), minus(positions);
-    for (int i = 0; i < numParticles; i++) {
-        plus[i] += expected.getForces()[i]*h;
-        minus[i] -= expected.getForces()[i]*h;
-    }
-    double difference = evaluate(system, minus, test.platform, test.properties).getPotentialEnergy()-
-            evaluate(system, plus, test.platform, test.properties).getPotentialEnergy();
-    ASSERT_EQUAL_TOL(size, difference/(2*h), 5e-3);
+    State expected = assertEqualsReference(test, system, positions, tolerance, tolerance);
+    const double step = (test.isDouble() && test.getName() != "CPU" ? 1e-5 : 3e-4);
+    assertForcesAreGradient(system, positions, expected.getForces(), test.platform, test.properties, step, 5e-3);
 }
 
 static void testSerialization() {

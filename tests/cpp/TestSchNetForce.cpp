@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "Testing.h"
+#include "BeadForceTesting.h"
 #include "meanforce/SchNetForce.h"
 #include "meanforce/internal/FilterTable.h"
 #include "meanforce/internal/QuinticBSpline.h"
@@ -89,27 +89,6 @@ static unique_ptr<SchNetForce> createForce(int numParticles, int features, int f
     return force;
 }
 
-/** Jittered lattice points, so that no two beads are closer than 0.1 nm, exact in single precision. */
-static vector<Vec3> createPositions(int numParticles, const Vec3* box) {
-    mt19937 random(4);
-    uniform_real_distribution<double> uniform;
-    const int n = (int) ceil(cbrt(numParticles));
-    vector<Vec3> positions;
-    for (int i = 0; i < numParticles; i++) {
-        Vec3 s((i%n+0.5*uniform(random))/n, (i/n%n+0.5*uniform(random))/n, (i/(n*n)+0.5*uniform(random))/n);
-        Vec3 x = box[0]*s[0]+box[1]*s[1]+box[2]*s[2];
-        positions.push_back(Vec3((float) x[0], (float) x[1], (float) x[2]));
-    }
-    return positions;
-}
-
-static State evaluate(const System& system, const vector<Vec3>& positions, Platform& platform, const map<string, string>& properties) {
-    VerletIntegrator integrator(0.001);
-    Context context(system, integrator, platform, properties);
-    context.setPositions(positions);
-    return context.getState(State::Forces | State::Energy);
-}
-
 static void testForces(const TestPlatform& test, unique_ptr<SchNetForce> force) {
     const int numParticles = force->getNumParticles();
     const Vec3 box[3] = {Vec3(1.25, 0, 0), Vec3(0.5, 1.25, 0), Vec3(-0.375, 0.25, 1.5)};
@@ -119,32 +98,9 @@ static void testForces(const TestPlatform& test, unique_ptr<SchNetForce> force) 
     system.setDefaultPeriodicBoxVectors(box[0], box[1], box[2]);
     system.addForce(force.release());
     vector<Vec3> positions = createPositions(numParticles, box);
-    State found = evaluate(system, positions, test.platform, test.properties);
-    Platform& reference = *findPlatform("Reference");
-    State expected = evaluate(system, positions, reference, {});
-    double error = 0.0, size = 0.0;
-    Vec3 sum;
-    for (int i = 0; i < numParticles; i++) {
-        Vec3 difference = found.getForces()[i]-expected.getForces()[i];
-        error += difference.dot(difference);
-        size += expected.getForces()[i].dot(expected.getForces()[i]);
-        sum += found.getForces()[i];
-    }
     const double tolerance = (test.getName() == "CPU" ? 1e-5 : test.tolerance(1e-5, 1e-5, 1e-9));
-    ASSERT(size > 1);
-    ASSERT(sqrt(error/size) < tolerance);
-    ASSERT_EQUAL_TOL(expected.getPotentialEnergy(), found.getPotentialEnergy(), tolerance);
-    ASSERT_EQUAL_VEC(Vec3(), sum, 10*tolerance*sqrt(size));
-
-    // The forces of Reference are the gradient of its energy, along themselves.
-    const double h = 1e-5/sqrt(size);
-    vector<Vec3> plus(positions), minus(positions);
-    for (int i = 0; i < numParticles; i++) {
-        plus[i] += expected.getForces()[i]*h;
-        minus[i] -= expected.getForces()[i]*h;
-    }
-    double difference = evaluate(system, minus, reference, {}).getPotentialEnergy()-evaluate(system, plus, reference, {}).getPotentialEnergy();
-    ASSERT_EQUAL_TOL(size, difference/(2*h), 1e-6);
+    State expected = assertEqualsReference(test, system, positions, tolerance, tolerance);
+    assertForcesAreGradient(system, positions, expected.getForces(), *findPlatform("Reference"), {}, 1e-5, 1e-6);
 }
 
 static void testTabulation() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "Testing.h"
+#include "BeadForceTesting.h"
 #include "meanforce/StillingerWeberForce.h"
 #include "openmm/serialization/XmlSerializer.h"
 #include <memory>
@@ -26,13 +26,6 @@ static unique_ptr<StillingerWeberForce> createForce(int numTypes, int numParticl
     for (int i = 0; i < numParticles; i++)
         force->addParticle(i%numTypes);
     return force;
-}
-
-static State evaluate(const System& system, const vector<Vec3>& positions, Platform& platform, const map<string, string>& properties) {
-    VerletIntegrator integrator(0.001);
-    Context context(system, integrator, platform, properties);
-    context.setPositions(positions);
-    return context.getState(State::Forces | State::Energy);
 }
 
 /** Three beads: the energy of the equation in the header, term by term. */
@@ -94,21 +87,8 @@ static void testForces(const TestPlatform& test, int numTypes, bool periodic) {
         positions.push_back(Vec3((float) uniform(random), (float) uniform(random), (float) uniform(random)));
     }
     system.addForce(createForce(numTypes, numParticles, periodic).release());
-    State found = evaluate(system, positions, test.platform, test.properties);
-    State expected = evaluate(system, positions, *findPlatform("Reference"), {});
-    double error = 0.0, size = 0.0;
-    Vec3 sum;
-    for (int i = 0; i < numParticles; i++) {
-        Vec3 difference = found.getForces()[i]-expected.getForces()[i];
-        error += difference.dot(difference);
-        size += expected.getForces()[i].dot(expected.getForces()[i]);
-        sum += found.getForces()[i];
-    }
     const double tolerance = test.tolerance(1e-5, 1e-5, 1e-9);
-    ASSERT(size > 1);
-    ASSERT(sqrt(error/size) < tolerance);
-    ASSERT_EQUAL_TOL(expected.getPotentialEnergy(), found.getPotentialEnergy(), test.getName() == "CPU" ? 1e-6 : tolerance);
-    ASSERT_EQUAL_VEC(Vec3(), sum, 10*tolerance*sqrt(size));
+    assertEqualsReference(test, system, positions, tolerance, test.getName() == "CPU" ? 1e-6 : tolerance);
 }
 
 static void testSerialization() {
