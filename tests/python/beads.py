@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every force on beads must do; a test file of such a force calls these checks with forces of its own."""
+"""Systems of beads, and what every force on them must do: test files call these checks with forces of their own."""
 
 from __future__ import annotations
 
@@ -11,22 +11,106 @@ from typing import Any
 import numpy as np
 import openmm
 import pytest
+from openmm import unit
 
 from conftest import TestPlatform
 from meanforce import _meanforce
-from test_momenttensor import (
-    REFERENCE,
-    assert_same,
-    evaluate,
-    make_positions,
-    make_system,
-    new_context,
-    reference,
-    tolerance,
-)
+
+REFERENCE = TestPlatform("Reference")
+SIDE = 1.25
+BOXES = {
+    "none": None,
+    "rectangular": np.diag([SIDE, SIDE, 1.5]),
+    "triclinic": np.array([[SIDE, 0, 0], [0.375, SIDE, 0], [-0.5, 0.25, 1.5]]),
+}
 
 #: Makes a force of beads of given types.
 Maker = Callable[[Any, bool], Any]
+
+
+def make_system(force: openmm.Force, count: int, box: Any = None) -> openmm.System:
+    system = openmm.System()
+    for _ in range(count):
+        system.addParticle(18.0)
+    if box is not None:
+        system.setDefaultPeriodicBoxVectors(*[openmm.Vec3(*v) for v in box])
+    system.addForce(force)
+    return system
+
+
+def make_positions(count: int, box: Any, seed: int = 2, distance: float = 0.2) -> np.ndarray:
+    """Random positions, also outside the box, no two closer than `distance`, exact in single precision."""
+    rng = np.random.default_rng(seed)
+    frame = np.diag([SIDE] * 3) if box is None else box
+    shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T @ frame
+    fractions: list[np.ndarray] = []
+    while len(fractions) < count:
+        trial = rng.uniform(size=3)
+        if all(np.linalg.norm((trial - f) @ frame + shifts, axis=1).min() > distance for f in fractions):
+            fractions.append(trial)
+    images = rng.integers(-1, 1, (count, 3)) if box is not None else 0
+    return ((np.array(fractions) + images) @ frame).astype(np.float32).astype(float)
+
+
+def evaluate(context: openmm.Context) -> tuple[float, np.ndarray]:
+    state = context.getState(energy=True, forces=True)
+    return (
+        state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole),
+        state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer),
+    )
+
+
+def new_context(platform: TestPlatform, system: openmm.System, positions: np.ndarray) -> openmm.Context:
+    context = platform.context(system, openmm.VerletIntegrator(0.001))
+    context.setPositions(positions)
+    return context
+
+
+def reference(system: openmm.System, positions: np.ndarray) -> tuple[float, np.ndarray]:
+    return evaluate(new_context(REFERENCE, copy.deepcopy(system), positions))
+
+
+def tolerance(platform: TestPlatform) -> float:
+    """Force error over force RMS: float arithmetic on CPU and in single and mixed, doubles elsewhere."""
+    return 1e-5 if platform.name == "CPU" else platform.tolerance(1e-5, 1e-5, 1e-9)
+
+
+def assert_same(platform: TestPlatform, found: tuple[float, np.ndarray], expected: tuple[float, np.ndarray]) -> None:
+    rms = np.sqrt(np.mean(expected[1] ** 2))
+    assert rms > 0.1
+    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < tolerance(platform) * rms
+    assert found[0] == pytest.approx(expected[0], rel=tolerance(platform), abs=tolerance(platform) * len(expected[1]))
+
+
+def repulsion(count: int) -> openmm.CustomNonbondedForce:
+    """Keeps beads apart; on GPUs its use of the shared neighbour list also switches the reordering of atoms on."""
+    force = openmm.CustomNonbondedForce("0.2*(0.3/r)^8")
+    for _ in range(count):
+        force.addParticle([])
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(0.45)
+    force.setUseSwitchingFunction(True)
+    force.setSwitchingDistance(0.35)
+    return force
+
+
+def run_dynamics(platform: TestPlatform, system: openmm.System, positions: np.ndarray, steps: int, dt: float) -> None:
+    """Compare with Reference after dynamics, at the platform's own final positions and box."""
+    integrator = openmm.LangevinMiddleIntegrator(300, 5.0, dt)
+    integrator.setRandomNumberSeed(4)
+    context = platform.context(system, integrator)
+    context.setPositions(positions)
+    context.setVelocitiesToTemperature(300, 5)
+    integrator.step(steps)
+    state = context.getState(positions=True)
+    other = REFERENCE.context(copy.deepcopy(system), openmm.VerletIntegrator(0.001))
+    other.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+    other.setPositions(state.getPositions())
+    found, expected = evaluate(context), evaluate(other)
+    rms = np.sqrt(np.mean(expected[1] ** 2))
+    # Positions and box are no longer exact in single precision.
+    loose = platform.tolerance(3e-5, 3e-5, tolerance(platform))
+    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < loose * rms
 
 
 def check_gradient(make: Maker, types: Any, box: Any) -> None:

@@ -11,10 +11,9 @@ import openmm
 import pytest
 
 import nve
-from beads import Maker
+from beads import Maker, make_positions, make_system, repulsion
 from families import FAMILIES
 from meanforce import CGPotential, export
-from test_momenttensor import make_positions, make_system, repulsion
 
 COUNT, BOX = 40, np.diag([1.25, 1.25, 1.5])
 PLATFORMS = ("Reference", "CPU")

@@ -14,18 +14,25 @@ import openmm
 import pytest
 from openmm import unit
 
+import beads
+from beads import (
+    BOXES,
+    REFERENCE,
+    assert_same,
+    evaluate,
+    make_positions,
+    make_system,
+    new_context,
+    reference,
+    repulsion,
+    run_dynamics,
+    tolerance,
+)
 from conftest import TestPlatform
 from meanforce import MomentTensorForce, _meanforce
 
-REFERENCE = TestPlatform("Reference")
 CUTOFF = 0.45
-SIDE = 1.25
 TEMPERATURE = 300.0
-BOXES = {
-    "none": None,
-    "rectangular": np.diag([SIDE, SIDE, 1.5]),
-    "triclinic": np.array([[SIDE, 0, 0], [0.375, SIDE, 0], [-0.5, 0.25, 1.5]]),
-}
 
 
 @dataclasses.dataclass
@@ -78,62 +85,8 @@ class Model:
         return force
 
 
-def make_system(force: openmm.Force, count: int, box: Any = None) -> openmm.System:
-    system = openmm.System()
-    for _ in range(count):
-        system.addParticle(18.0)
-    if box is not None:
-        system.setDefaultPeriodicBoxVectors(*[openmm.Vec3(*v) for v in box])
-    system.addForce(force)
-    return system
-
-
-def make_positions(count: int, box: Any, seed: int = 2, distance: float = 0.2) -> np.ndarray:
-    """Random positions, also outside the box, no two closer than `distance`, exact in single precision."""
-    rng = np.random.default_rng(seed)
-    frame = np.diag([SIDE] * 3) if box is None else box
-    shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T @ frame
-    fractions: list[np.ndarray] = []
-    while len(fractions) < count:
-        trial = rng.uniform(size=3)
-        if all(np.linalg.norm((trial - f) @ frame + shifts, axis=1).min() > distance for f in fractions):
-            fractions.append(trial)
-    images = rng.integers(-1, 1, (count, 3)) if box is not None else 0
-    return ((np.array(fractions) + images) @ frame).astype(np.float32).astype(float)
-
-
 def make_types(model: Model, count: int) -> np.ndarray:
     return np.arange(count) % model.num_types
-
-
-def evaluate(context: openmm.Context) -> tuple[float, np.ndarray]:
-    state = context.getState(energy=True, forces=True)
-    return (
-        state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole),
-        state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer),
-    )
-
-
-def new_context(platform: TestPlatform, system: openmm.System, positions: np.ndarray) -> openmm.Context:
-    context = platform.context(system, openmm.VerletIntegrator(0.001))
-    context.setPositions(positions)
-    return context
-
-
-def reference(system: openmm.System, positions: np.ndarray) -> tuple[float, np.ndarray]:
-    return evaluate(new_context(REFERENCE, copy.deepcopy(system), positions))
-
-
-def tolerance(platform: TestPlatform) -> float:
-    """Force error over force RMS: float arithmetic on CPU and in single and mixed, doubles elsewhere."""
-    return 1e-5 if platform.name == "CPU" else platform.tolerance(1e-5, 1e-5, 1e-9)
-
-
-def assert_same(platform: TestPlatform, found: tuple[float, np.ndarray], expected: tuple[float, np.ndarray]) -> None:
-    rms = np.sqrt(np.mean(expected[1] ** 2))
-    assert rms > 0.1
-    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < tolerance(platform) * rms
-    assert found[0] == pytest.approx(expected[0], rel=tolerance(platform), abs=tolerance(platform) * len(expected[1]))
 
 
 # ---- an implementation that shares nothing with ours: addition theorem instead of spherical harmonics, autograd ----
@@ -228,18 +181,7 @@ def test_reference_equals_independent_implementation(torch: Any, box: str, model
 
 @pytest.mark.parametrize(("box", "model"), CASES + PRODUCT_CASES)
 def test_reference_forces_are_the_gradient(box: str, model: Model) -> None:
-    positions, types = make_positions(20, BOXES[box]), make_types(model, 20)
-    context = new_context(REFERENCE, make_system(model.force(types, box != "none"), 20, BOXES[box]), positions)
-    forces = evaluate(context)[1]
-    rng = np.random.default_rng(3)
-    for _ in range(3):
-        direction = rng.normal(size=positions.shape)
-        h, energies = 1e-5, {}
-        for step in (-2, -1, 1, 2):
-            context.setPositions(positions + step * h * direction)
-            energies[step] = evaluate(context)[0]
-        slope = (8 * (energies[1] - energies[-1]) - energies[2] + energies[-2]) / (12 * h)
-        assert -slope == pytest.approx(np.sum(forces * direction), rel=1e-6)
+    beads.check_gradient(model.force, make_types(model, 20), BOXES[box])
 
 
 @pytest.mark.parametrize(("box", "model"), CASES + PRODUCT_CASES)
@@ -406,37 +348,6 @@ def test_box_change_without_moving_particles(platform: TestPlatform) -> None:
         evaluate(context)
 
 
-def run_dynamics(platform: TestPlatform, system: openmm.System, positions: np.ndarray, steps: int, dt: float) -> None:
-    """Compare with Reference after dynamics, at the platform's own final positions and box."""
-    integrator = openmm.LangevinMiddleIntegrator(300, 5.0, dt)
-    integrator.setRandomNumberSeed(4)
-    context = platform.context(system, integrator)
-    context.setPositions(positions)
-    context.setVelocitiesToTemperature(300, 5)
-    integrator.step(steps)
-    state = context.getState(positions=True)
-    other = REFERENCE.context(copy.deepcopy(system), openmm.VerletIntegrator(0.001))
-    other.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
-    other.setPositions(state.getPositions())
-    found, expected = evaluate(context), evaluate(other)
-    rms = np.sqrt(np.mean(expected[1] ** 2))
-    # Positions and box are no longer exact in single precision.
-    loose = platform.tolerance(3e-5, 3e-5, tolerance(platform))
-    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < loose * rms
-
-
-def repulsion(count: int) -> openmm.CustomNonbondedForce:
-    """Keeps beads apart; on GPUs its use of the shared neighbour list also switches the reordering of atoms on."""
-    force = openmm.CustomNonbondedForce("0.2*(0.3/r)^8")
-    for _ in range(count):
-        force.addParticle([])
-    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-    force.setCutoffDistance(CUTOFF)
-    force.setUseSwitchingFunction(True)
-    force.setSwitchingDistance(0.35)
-    return force
-
-
 def test_dynamics_with_reordering(platform: TestPlatform) -> None:
     if platform.name == "Reference":
         pytest.skip("compares with Reference")
@@ -478,17 +389,7 @@ def test_bad_position_is_named(platform: TestPlatform, bad: float) -> None:
 
 
 def test_repeatable(platform: TestPlatform) -> None:
-    """The same positions give the same bits, also after the list was built elsewhere and in another Context."""
-    count, box = 100, np.diag([1.75, 1.75, 1.75])
-    system = make_system(Model().force([0] * count, periodic=True), count, box)
-    positions = make_positions(count, box)
-    context = new_context(platform, system, positions)
-    first = evaluate(context)[1]
-    context.setPositions(positions + 0.01)
-    evaluate(context)
-    context.setPositions(positions)
-    assert np.array_equal(evaluate(context)[1], first)
-    assert np.array_equal(evaluate(new_context(platform, copy.deepcopy(system), positions))[1], first)
+    beads.check_repeatable(platform, Model().force)
 
 
 def test_cpu_forces_do_not_depend_on_threads() -> None:
@@ -536,18 +437,7 @@ def test_update_parameters_in_context(platform: TestPlatform) -> None:
 def test_round_trips() -> None:
     model = Model(num_types=2, activation="silu", products=(((1, 1), (0, 3)), ((1, 1, 1), (0, 1, 2))))
     original = model.force([0, -1, 1, 0], periodic=True)
-    original.setForceGroup(3)
-    original.setName("water")
-    copies = [
-        copy.copy(original),
-        copy.deepcopy(original),
-        pickle.loads(pickle.dumps(original)),
-        MomentTensorForce.cast(openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(original))),
-    ]
-    for force in copies:
-        assert isinstance(force, MomentTensorForce)
-        assert force.getForceGroup() == 3
-        assert force.getName() == "water"
+    for force in beads.round_trips(original):
         assert force.getNumTypes() == 2
         assert force.getCutoff() == CUTOFF * unit.nanometer
         assert force.getMaxL() == model.max_l
@@ -565,7 +455,6 @@ def test_round_trips() -> None:
         for index, layer in enumerate(model.layers):
             for found, expected in zip(force.getLayerParameters(index), layer, strict=True):
                 assert np.array_equal(found, expected)
-        assert openmm.XmlSerializer.serialize(force) == openmm.XmlSerializer.serialize(original)
     assert pickle.loads(pickle.dumps(MomentTensorForce(1, 0.5, 2, 4))).getFilters()[1].shape == (0, 3, 4)
 
 

@@ -14,10 +14,9 @@ from openmm import unit
 from scipy.interpolate import BSpline
 
 import beads
-from beads import evaluate, make_positions, make_system, new_context, reference
+from beads import BOXES, REFERENCE, evaluate, make_positions, make_system, new_context, reference
 from conftest import TestPlatform
 from meanforce import PairSplineForce
-from test_momenttensor import BOXES, REFERENCE
 
 CUTOFF = 0.45
 FUNCTIONS = 15

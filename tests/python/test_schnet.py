@@ -16,10 +16,20 @@ from openmm import unit
 from scipy.interpolate import BSpline
 
 import beads
-from beads import evaluate, make_positions, make_system, new_context, reference
+from beads import (
+    BOXES,
+    REFERENCE,
+    evaluate,
+    make_positions,
+    make_system,
+    new_context,
+    reference,
+    repulsion,
+    run_dynamics,
+    tolerance,
+)
 from conftest import TestPlatform
 from meanforce import CGPotential, SchNetForce, export
-from test_momenttensor import BOXES, REFERENCE, repulsion, run_dynamics
 
 CUTOFF = 0.45
 ACTIVATIONS = {
@@ -27,11 +37,6 @@ ACTIVATIONS = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "ssp": lambda x: np.log(0.5 * np.exp(x) + 0.5),
 }
-
-
-def limit(platform: TestPlatform) -> float:
-    """Force error over force RMS: floats on the CPU platform, in single and in mixed precision."""
-    return 1e-5 if platform.name == "CPU" else platform.tolerance(1e-5, 1e-5, 1e-9)
 
 
 @dataclasses.dataclass
@@ -262,8 +267,8 @@ def test_reported_error_holds_on_other_configurations(basis: str, tolerance: flo
 def test_grids_are_no_finer_than_needed() -> None:
     force = Model()([])
     grids = []
-    for tolerance in (1e-2, 1e-4, 1e-6, 1e-8):
-        force.tabulateFilters(tolerance)
+    for largest in (1e-2, 1e-4, 1e-6, 1e-8):
+        force.tabulateFilters(largest)
         grids.append(force.getFilterGrid())
     assert grids == sorted(grids)
     assert grids[0][1] <= 128
@@ -323,7 +328,7 @@ PLATFORM_CASES = {
 
 @pytest.mark.parametrize(("box", "model"), PLATFORM_CASES.values(), ids=PLATFORM_CASES)
 def test_platform_equals_reference(platform: TestPlatform, box: str, model: Model) -> None:
-    beads.check_platform(platform, model, np.arange(40) % model.num_types, BOXES[box], limit(platform))
+    beads.check_platform(platform, model, np.arange(40) % model.num_types, BOXES[box], tolerance(platform))
 
 
 SMALL = Model(grid=(3, 64))
@@ -340,10 +345,10 @@ def test_isolated_beads_and_absent_particles(platform: TestPlatform) -> None:
     kept = positions[[2, 4]]
     pair = reference(make_system(SMALL([1, 0]), 2), kept)
     assert abs(lonely) > 0.1
-    assert energy == pytest.approx(pair[0] + lonely, rel=limit(platform))
+    assert energy == pytest.approx(pair[0] + lonely, rel=tolerance(platform))
     assert np.all(forces[[0, 1, 3]] == 0)
     # The force of one pair alone is a small difference of large terms.
-    np.testing.assert_allclose(forces[[2, 4]], pair[1], atol=5 * limit(platform) * np.abs(pair[1]).max())
+    np.testing.assert_allclose(forces[[2, 4]], pair[1], atol=5 * tolerance(platform) * np.abs(pair[1]).max())
 
 
 def test_coinciding_beads_give_finite_forces(platform: TestPlatform) -> None:
@@ -391,10 +396,10 @@ def test_replicas(platform: TestPlatform) -> None:
     alone = [reference(make_system(SMALL(np.arange(count) % 2), count), positions) for positions in copies]
     energies = [energy for energy, _ in alone]
     assert abs(energies[0] - energies[1]) > 1
-    assert force.getReplicaEnergies(context) == pytest.approx(energies, rel=limit(platform))
+    assert force.getReplicaEnergies(context) == pytest.approx(energies, rel=tolerance(platform))
     expected = np.concatenate([forces for _, forces in alone])
     rms = np.sqrt(np.mean(expected**2))
-    assert np.sqrt(np.mean((evaluate(context)[1] - expected) ** 2)) < limit(platform) * rms
+    assert np.sqrt(np.mean((evaluate(context)[1] - expected) ** 2)) < tolerance(platform) * rms
 
 
 def test_temperature_derivative(platform: TestPlatform) -> None:

@@ -15,11 +15,10 @@ from openmm import unit
 
 import beads
 import meanforce
-from beads import evaluate, make_positions, make_system, new_context, reference
+from beads import BOXES, REFERENCE, evaluate, make_positions, make_system, new_context, reference
 from conftest import TestPlatform
 from meanforce import StillingerWeberForce
 from meanforce.modelfile import ModelFileError
-from test_momenttensor import BOXES, REFERENCE
 
 CUTOFF = 0.45
 #: mW water, doi:10.1021/jp805227c: nm and kJ/mol.
