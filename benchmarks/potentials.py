@@ -456,11 +456,9 @@ def triple_forces() -> tuple[Any, openmm.CustomManyParticleForce]:
 
 
 def prior_cases(folder: pathlib.Path, options: argparse.Namespace) -> Iterable[Case]:
-    """Yield the cases of the priors that this version has."""
-    found = {"PairSplineForce": (pair_forces, PAIR_CUTOFF), "StillingerWeberForce": (triple_forces, 1.8 * SIGMA)}
-    for name, (make, cutoff) in found.items():
-        if not hasattr(meanforce, name):
-            continue
+    """Yield the cases of the priors."""
+    priors = {"PairSplineForce": (pair_forces, PAIR_CUTOFF), "StillingerWeberForce": (triple_forces, 1.8 * SIGMA)}
+    for name, (make, cutoff) in priors.items():
         neighbors = WATER_DENSITY * 4 / 3 * np.pi * cutoff**3
         for count in (256,) if options.quick else (256, 1000, 10000):
             ours, theirs = make()

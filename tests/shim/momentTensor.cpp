@@ -65,50 +65,21 @@ struct Model {
         }
     }
     double evaluate() {
-        for (int i = 0; i < N; i++) {
-            rowCount[i] = 0;
-            for (int j = 0; j < N; j++) {
-                const double d[3] = {x[j][0]-x[i][0], x[j][1]-x[i][1], x[j][2]-x[i][2]}, r = std::sqrt(d[0]*d[0]+d[1]*d[1]+d[2]*d[2]);
-                if (i != j && types[i] >= 0 && types[j] >= 0 && r < CUTOFF) {
-                    rows[i*CAPACITY+rowCount[i]] = j;
-                    deltas[i*CAPACITY+rowCount[i]++] = make_real4(d[0], d[1], d[2], r);
-                }
-            }
-        }
+        findRows(*this, N, CAPACITY, CUTOFF);
         forces = Array<mm_ulong>(3*PADDED);
         LAUNCH(computeMoments, BLOCK_SIZE, N, rowCount, rows, deltas, CAPACITY, types, filters, typeWeights, moments);
         LAUNCH(evaluateNetwork, BLOCK_SIZE, N, types, layerSizes, weights, transposed, biases, moments, energies);
         LAUNCH(computeForces, BLOCK_SIZE, N, PADDED, rowCount, rows, deltas, CAPACITY, types, filters, typeWeights, moments, forces);
-        double energy = 0;
-        for (int i = 0; i < N; i++)
-            energy += (types[i] >= 0 ? energies[i] : 0);
-        return energy;
-    }
-    double force(int i, int k) {
-        return (mm_long) forces[i+k*PADDED]/(double) 0x100000000;
+        return sumEnergies(*this, N);
     }
 };
 
 int main() {
     Model model;
-    model.evaluate();
-    double found[N][3], largest = 0;
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < 3; k++) {
-            found[i][k] = model.force(i, k);
-            largest = std::max(largest, std::fabs(found[i][k]));
-        }
-    CHECK(largest > 1);
-    const double h = 1e-5;
+    std::vector<std::pair<int, int> > components;
     for (int i = 0; i < N; i += 4)
-        for (int k = 0; k < 3; k++) {
-            const double before = model.x[i][k];
-            model.x[i][k] = before+h;
-            const double plus = model.evaluate();
-            model.x[i][k] = before-h;
-            const double minus = model.evaluate();
-            model.x[i][k] = before;
-            CHECK(std::fabs((minus-plus)/(2*h)-found[i][k]) < 1e-6*largest);
-        }
+        for (int k = 0; k < 3; k++)
+            components.push_back({i, k});
+    checkForces(model, N, PADDED, components);
     return 0;
 }

@@ -112,25 +112,13 @@ struct Model {
         for (int k = 0; k < 3; k++)
             layerWeights[H*3+k] = layerTransposed[H*3+k] = 10*last.forward[k];
     }
-    void findRows() {
-        for (int i = 0; i < N; i++) {
-            rowCount[i] = 0;
-            for (int j = 0; j < N; j++) {
-                const double d[3] = {x[j][0]-x[i][0], x[j][1]-x[i][1], x[j][2]-x[i][2]}, r = std::sqrt(d[0]*d[0]+d[1]*d[1]+d[2]*d[2]);
-                if (i != j && types[i] >= 0 && types[j] >= 0 && r < CUTOFF) {
-#ifndef EXACT
-                    // The random splines do not vanish at the cutoff: keep neighbours on one side of it.
-                    if (r > 0.9*CUTOFF)
-                        continue;
-#endif
-                    rows[i*CAPACITY+rowCount[i]] = j;
-                    deltas[i*CAPACITY+rowCount[i]++] = make_real4(d[0], d[1], d[2], r);
-                }
-            }
-        }
-    }
     double evaluate() {
-        findRows();
+#ifdef EXACT
+        findRows(*this, N, CAPACITY, CUTOFF);
+#else
+        // The random splines do not vanish at the cutoff: keep neighbours on one side of it.
+        findRows(*this, N, CAPACITY, 0.9*CUTOFF);
+#endif
         forces = Array<mm_ulong>(3*PADDED_N);
         LAUNCH(embed, GROUP_SIZE, N, types, embeddings, firstMessages, y, h);
         for (int block = 0; block < NUM_BLOCKS; block++) {
@@ -142,36 +130,12 @@ struct Model {
             LAUNCH(propagateGradients, GROUP_SIZE, N, block, lin1.transposed, lin2.transposed, lin3.transposed, dUdh, y, slopes, g);
             LAUNCH(passGradients, GROUP_SIZE, N, PADDED_N, block, rowCount, rows, deltas, CAPACITY, FILTERS, h, g, dUdh, forces);
         }
-        double energy = 0;
-        for (int i = 0; i < N; i++)
-            energy += (types[i] >= 0 ? energies[i] : 0);
-        return energy;
-    }
-    double force(int i, int k) {
-        return (mm_long) forces[i+k*PADDED_N]/(double) 0x100000000;
+        return sumEnergies(*this, N);
     }
 };
 
 int main() {
     Model model;
-    model.evaluate();
-    double found[N][3], largest = 0;
-    for (int i = 0; i < N; i++)
-        for (int k = 0; k < 3; k++) {
-            found[i][k] = model.force(i, k);
-            largest = std::max(largest, std::fabs(found[i][k]));
-        }
-    CHECK(largest > 1);
-    const double h = 1e-5;
-    for (int i : {0, 4, 7}) {
-        const int k = i%3;
-        const double before = model.x[i][k];
-        model.x[i][k] = before+h;
-        const double plus = model.evaluate();
-        model.x[i][k] = before-h;
-        const double minus = model.evaluate();
-        model.x[i][k] = before;
-        CHECK(std::fabs((minus-plus)/(2*h)-found[i][k]) < 1e-6*largest);
-    }
+    checkForces(model, N, PADDED_N, {{0, 0}, {4, 1}, {7, 1}});
     return 0;
 }

@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 template <class T> struct Vector3 {
@@ -155,3 +156,49 @@ template <class F0, class F1> void launch(int blockSize, F0 group0, F1 group1) {
         std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
         std::exit(1); \
     }
+
+/** Fill a model's rows with the neighbours nearer than `range` of its beads that take part. */
+template <class Model> void findRows(Model& model, int numBeads, int capacity, double range) {
+    const auto& x = model.x;
+    for (int i = 0; i < numBeads; i++) {
+        model.rowCount[i] = 0;
+        for (int j = 0; j < numBeads; j++) {
+            const double d[3] = {x[j][0]-x[i][0], x[j][1]-x[i][1], x[j][2]-x[i][2]}, r = std::sqrt(d[0]*d[0]+d[1]*d[1]+d[2]*d[2]);
+            if (i != j && model.types[i] >= 0 && model.types[j] >= 0 && r < range) {
+                model.rows[i*capacity+model.rowCount[i]] = j;
+                model.deltas[i*capacity+model.rowCount[i]++] = make_real4(d[0], d[1], d[2], r);
+            }
+        }
+    }
+}
+
+/** The sum of the energies of the beads that take part. */
+template <class Model> double sumEnergies(Model& model, int numBeads) {
+    double energy = 0;
+    for (int i = 0; i < numBeads; i++)
+        energy += (model.types[i] >= 0 ? model.energies[i] : 0);
+    return energy;
+}
+
+/** Forces are the gradient of the energy, for these pairs of a bead and a direction. */
+template <class Model> void checkForces(Model& model, int numBeads, int paddedNumBeads, const std::vector<std::pair<int, int> >& components) {
+    model.evaluate();
+    std::vector<double> found;
+    double largest = 0;
+    for (int i = 0; i < numBeads; i++)
+        for (int k = 0; k < 3; k++) {
+            found.push_back((mm_long) model.forces[i+k*paddedNumBeads]/(double) 0x100000000);
+            largest = std::max(largest, std::fabs(found.back()));
+        }
+    CHECK(largest > 1);
+    const double h = 1e-5;
+    for (auto [i, k] : components) {
+        const double before = model.x[i][k];
+        model.x[i][k] = before+h;
+        const double plus = model.evaluate();
+        model.x[i][k] = before-h;
+        const double minus = model.evaluate();
+        model.x[i][k] = before;
+        CHECK(std::fabs((minus-plus)/(2*h)-found[3*i+k]) < 1e-6*largest);
+    }
+}
