@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""The command ``meanforce``. A mistake of the user gives one line and exit status 2, never a traceback.
+
+Each command has a module of its name; this one puts them together.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from .check import check
+from .demo import demo
+from .guard import console, errors
+
+__all__ = ["app", "console", "errors", "main"]
+
+app = typer.Typer(
+    help="Learned coarse-grained potentials, and the memory that goes with them, in OpenMM.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(check)
+app.add_typer(demo, name="demo")
+
+
+def main() -> None:
+    """Run the command line; the entry point of the program ``meanforce``."""
+    app()
