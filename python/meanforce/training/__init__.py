@@ -4,7 +4,8 @@
 Importing this module imports torch.
 """
 
-from .forcematching import ForceMatching, ForceMatchingResult, pair_forces
+from .batches import pair_forces
+from .forcematching import ForceMatching, ForceMatchingResult, Monitor
 from .ibi import IBIStep, IterativeBoltzmannInversion
 from .pairfit import PairFit, PairForceMatching, fit_pair_spline, fit_pair_spline_with_errors
 
@@ -13,6 +14,7 @@ __all__ = [
     "ForceMatchingResult",
     "IBIStep",
     "IterativeBoltzmannInversion",
+    "Monitor",
     "PairFit",
     "PairForceMatching",
     "fit_pair_spline",
