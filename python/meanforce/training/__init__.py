@@ -4,6 +4,7 @@
 Importing this module imports torch.
 """
 
+from .bondedfit import fit_bonded
 from .forcematching import ForceMatching, ForceMatchingResult, pair_forces
 from .ibi import IBIStep, IterativeBoltzmannInversion
 from .pairfit import PairFit, PairForceMatching, fit_pair_spline, fit_pair_spline_with_errors
@@ -15,6 +16,7 @@ __all__ = [
     "IterativeBoltzmannInversion",
     "PairFit",
     "PairForceMatching",
+    "fit_bonded",
     "fit_pair_spline",
     "fit_pair_spline_with_errors",
     "pair_forces",
