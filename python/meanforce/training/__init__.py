@@ -5,7 +5,9 @@ Importing this module imports torch.
 """
 
 from .batches import pair_forces
+from .bondedfit import fit_bonded
 from .forcematching import ForceMatching, ForceMatchingResult, Monitor
+from .step import PriorSamples
 from .ibi import IBIStep, IterativeBoltzmannInversion
 from .pairfit import PairFit, PairForceMatching, fit_pair_spline, fit_pair_spline_with_errors
 
@@ -17,6 +19,8 @@ __all__ = [
     "Monitor",
     "PairFit",
     "PairForceMatching",
+    "PriorSamples",
+    "fit_bonded",
     "fit_pair_spline",
     "fit_pair_spline_with_errors",
     "pair_forces",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data import Frames, Trajectory
-from ..potentials import Potential
+from ..potentials import Potential, energies_and_forces
 from ..structure import pairs_within
 
 SHAPES = 8
@@ -155,35 +155,28 @@ class PairedFrames:
     def _add_chunk(self, frames: Frames, prior: Potential | None, temperature: Tensor | None) -> None:
         positions = np.asarray(frames.positions, dtype=float)
         forces = torch.from_numpy(np.array(frames.require_forces(), dtype=float))
-        cutoff = max(self.cutoff, 0.0 if prior is None else prior.cutoff)
-        found = [
-            pairs_within(x, None if frames.box is None else np.asarray(frames.box[k]), cutoff)
-            for k, x in enumerate(positions)
-        ]
-        left = forces if prior is None else forces - self._prior_forces(prior, found, temperature)
-        for first, second, displacements in found:
-            near = np.einsum("ij,ij->i", displacements, displacements) < self.cutoff**2
-            self._first.append(torch.from_numpy(first[near].astype(np.int32)))
-            self._second.append(torch.from_numpy(second[near].astype(np.int32)))
-            self._displacements.append(torch.from_numpy(displacements[near]).to(self._dtype))
+        left = forces if prior is None else forces - self._prior_forces(prior, frames, temperature)
+        for k, x in enumerate(positions):
+            box = None if frames.box is None else np.asarray(frames.box[k])
+            first, second, displacements = pairs_within(x, box, self.cutoff)
+            self._first.append(torch.from_numpy(first.astype(np.int32)))
+            self._second.append(torch.from_numpy(second.astype(np.int32)))
+            self._displacements.append(torch.from_numpy(displacements).to(self._dtype))
         self._forces.append(left.reshape(-1, 3).to(self._dtype))
         if temperature is not None:
             self._temperatures.append(temperature.to(self._dtype))
         self.squared += forces.square().sum((1, 2)).tolist()
         self.squared_left += left.square().sum((1, 2)).tolist()
 
-    def _prior_forces(
-        self, prior: Potential, found: list[tuple[np.ndarray, ...]], temperature: Tensor | None
-    ) -> Tensor:
-        n = len(self.types)
-        first, second = (
-            torch.from_numpy(np.concatenate([pairs[side] + n * k for k, pairs in enumerate(found)]).astype(np.int64))
-            for side in (0, 1)
-        )
-        displacements = torch.from_numpy(np.concatenate([pairs[2] for pairs in found]))
-        beads = None if temperature is None else temperature.repeat_interleave(n)
-        forces = pair_forces(prior, displacements, first, second, self.types.repeat(len(found)), temperature=beads)
-        return forces.detach().double().reshape(len(found), n, 3)
+    def _prior_forces(self, prior: Potential, frames: Frames, temperature: Tensor | None) -> Tensor:
+        positions, forces = np.asarray(frames.positions, dtype=float), np.empty(frames.positions.shape)
+        kelvin = np.zeros(len(positions)) if temperature is None else temperature.numpy()
+        for value in np.unique(kelvin):
+            same = kelvin == value
+            box = None if frames.box is None else np.asarray(frames.box)[same]
+            at = None if temperature is None else float(value)
+            forces[same] = energies_and_forces(prior, positions[same], self.types.numpy(), box, at)[1]
+        return torch.from_numpy(forces)
 
 
 def pair_forces(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from ..data import Frames, Trajectory
 from ..potentials import MomentTensor, Potential
+from ..structure import GAS_CONSTANT
 from .batches import Batch, PairedFrames, pair_forces
 from .checkpoints import StopSignals, save_atomically
-from .step import ForceLoss
+from .step import ForceLoss, PriorSamples
 
 WARM_UP = 0.02
 """Fraction of the training over which the learning rate rises from zero."""
@@ -28,6 +30,9 @@ STATISTICS_FRAMES = 16
 
 VALIDATION_BATCH = 64
 """Held-out frames whose forces are evaluated in one call."""
+
+SAMPLES_STREAM = 1
+"""Sets the random numbers that choose samples apart from those that order frames."""
 
 Progress = Callable[[int, int, float], None]
 
@@ -130,6 +135,8 @@ class ForceMatching:
         test; of several trajectories the last ones, whole.
     compiled
         Compile the step with torch.compile: about a minute once, then several times faster (benchmarks/training.py).
+    samples : PriorSamples, optional
+        Frames that the prior sampled: the loss is then that of the forces and of the distribution.
     fabric : lightning.fabric.Fabric, optional
         Launched; its processes share each batch and end with the same weights.
     seed
@@ -155,6 +162,7 @@ class ForceMatching:
         clip: float | None = None,
         validation_fraction: float = 0.1,
         compiled: bool = False,
+        samples: PriorSamples | None = None,
         fabric: Processes | None = None,
         seed: int = 0,
     ) -> None:
@@ -185,8 +193,9 @@ class ForceMatching:
             model.set_feature_statistics(sample.displacements, sample.first, sample.second, sample.types)
         if fabric is not None:  # all begin with the first process's weights
             model.load_state_dict(fabric.broadcast({name: v.cpu() for name, v in model.state_dict().items()}))
-        self._loss = ForceLoss(model, processes / (self._batch_size * self._mean_square), compiled)
-        self._compiled = compiled
+        self._loss = ForceLoss(model, processes / (self._batch_size * self._mean_square), compiled, samples)
+        self._compiled, self._samples = compiled, samples
+        self._drawn = None if samples is None else self._pair_samples(samples, parameter.dtype)
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
         self._weights = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._average = {name: p.clone() for name, p in self._weights.items()}
@@ -257,6 +266,26 @@ class ForceMatching:
             )
             left += float((forces - batch.forces).detach().double().square().sum())
         return left / self._validation_square
+
+    def effective_fraction(self) -> float:
+        """Return the effective part of the prior's samples in averages over the model; below 0.1 trust none.
+
+        Raises
+        ------
+        ValueError
+            If the training has no `samples`.
+        """
+        if self._samples is None or self._drawn is None:
+            raise ValueError("there are no samples of the prior")
+        kT, energies = GAS_CONSTANT * self._samples.temperature, []
+        for start in range(0, len(self._drawn), VALIDATION_BATCH):
+            batch = self._drawn.join(range(start, min(start + VALIDATION_BATCH, len(self._drawn)))).to(self._device)
+            more = (batch.temperature,) if self.model.temperature_dependent else ()
+            with torch.no_grad():
+                beads = self.model.bead_energies(batch.displacements, batch.first, batch.second, batch.types, *more)
+            energies.append(beads.view(-1, len(self._samples.frames.types)).sum(1).double().cpu())
+        weights = torch.softmax(-torch.cat(energies) / kT, 0)
+        return float(1 / weights.square().sum() / len(weights))
 
     def save(self, path: str | Path) -> None:
         """Write the state of the training, so that it can go on after `load`; replaces the file in one go."""
@@ -354,6 +383,27 @@ class ForceMatching:
             chosen = chosen[self._fabric.global_rank :: self._fabric.world_size]
         return self._join(chosen, self._data.padded_pairs(chosen, self._training) if self._compiled else None)
 
+    def _draw(self) -> Batch | None:
+        """Return this process's part of the samples for the next step."""
+        if self._samples is None or self._drawn is None:
+            return None
+        pool = np.arange(len(self._drawn))
+        random = np.random.default_rng((self._seed, self._step, SAMPLES_STREAM))
+        chosen = random.permutation(pool)[: self._samples.batch_size]
+        if self._fabric is not None:
+            chosen = chosen[self._fabric.global_rank :: self._fabric.world_size]
+        return self._drawn.join(chosen, self._drawn.padded_pairs(chosen, pool) if self._compiled else None).to(
+            self._device
+        )
+
+    def _pair_samples(self, samples: PriorSamples, dtype: torch.dtype) -> PairedFrames:
+        paired = PairedFrames(self._data.types.numpy(), self.model.cutoff, dtype)
+        nothing = np.zeros(samples.frames.positions.shape)
+        kelvin = np.full(len(samples.frames), float(samples.temperature)) if self._data.has_temperature else None
+        paired.add(dataclasses.replace(samples.frames, forces=nothing), None, kelvin)
+        paired.finish()
+        return paired
+
     def _join(self, frames: np.ndarray, pairs: int | None = None) -> Batch:
         return self._data.join(frames, pairs).to(self._device)
 
@@ -362,7 +412,7 @@ class ForceMatching:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate * min(1.0, (done + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
         parameters = dict(self.model.named_parameters())
-        gradients, loss = self._loss(parameters, batch)
+        gradients, loss = self._loss(parameters, batch, self._draw())
         if self._fabric is not None:
             gradients, loss, stopping = self._mean_over_processes(self._fabric, gradients, loss, stopping)
         if not bool(torch.isfinite(loss)):
