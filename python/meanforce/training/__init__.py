@@ -7,9 +7,9 @@ Importing this module imports torch.
 from .batches import pair_forces
 from .bondedfit import fit_bonded
 from .forcematching import ForceMatching, ForceMatchingResult, Monitor
-from .step import PriorSamples
 from .ibi import IBIStep, IterativeBoltzmannInversion
 from .pairfit import PairFit, PairForceMatching, fit_pair_spline, fit_pair_spline_with_errors
+from .step import PriorSamples
 
 __all__ = [
     "ForceMatching",

@@ -138,7 +138,7 @@ class ForceLoss:
             except Exception as error:  # whatever the compiler raises, training goes on
                 reason = str(error).strip().splitlines()
                 warnings.warn(
-                    f"the training step could not be compiled, it runs uncompiled: {reason[0] if reason else error!r}",
+                    f"the training step could not be compiled, it runs uncompiled: {reason[0] if reason else type(error).__name__}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
