@@ -384,8 +384,10 @@ def test_conformations_of_the_prior_set_the_distribution():
     uniform = rng.uniform(0.2, 0.6, 4000)
     wanted = 1 + np.cos(2 * np.pi * (uniform - 0.2) / 0.4)  # density in units of the prior's
     chosen = uniform[rng.uniform(0, 2, 4000) < wanted]
-    data = Frames(pairs(chosen), forces=np.ones((len(chosen), 2, 3)), types=np.zeros(2, dtype=int))
-    samples = PriorSamples(Frames(pairs(rng.uniform(0.2, 0.6, 4000))), 300.0, weight=1e3, batch_size=500)
+    # Forces so large that the model's own do not matter: only conformations count.
+    forces = np.full((len(chosen), 2, 3), 1e6)
+    data = Frames(pairs(chosen), forces=forces, types=np.zeros(2, dtype=int))
+    samples = PriorSamples(Frames(pairs(rng.uniform(0.2, 0.6, 4000))), 300.0, weight=1.0, batch_size=500)
     model = PairSpline(1, 1.2, 24)
     training = ForceMatching(model, data, samples=samples, batch_size=200, learning_rate=0.3, averaging=0.99)
     assert training.effective_fraction() == pytest.approx(1.0)
