@@ -145,7 +145,7 @@ def frame_energies(
             raise ValueError("the potential depends on temperature: the argument temperature, in K, is missing")
         arguments.append(torch.tensor(float(temperature), dtype=torch.float64))
         offset = model.offset_energy(arguments[-1])
-    vectors = None if boxes is None else torch.from_numpy(np.ascontiguousarray(boxes))
+    vectors = None if boxes is None else torch.tensor(boxes)
     energies = model.bead_energies(*arguments) + model.bonded_energies(x, vectors)
     return energies.view(frames, n).sum(1) + offset, x
 

@@ -123,7 +123,7 @@ class PairSpline(Potential):
         keys = [i * self.copy_size + j for i, j in graph.pairs_within(self.exclude_bonds)]  # ascending
         self.excluded = torch.tensor(keys, dtype=torch.long, device=self.excluded.device)
 
-    def _is_seen(self, first: Tensor, second: Tensor) -> Tensor:
+    def is_seen(self, first: Tensor, second: Tensor) -> Tensor:
         """Return for each pair 1, or 0 if it is excluded, shape (P,)."""
         if self.copy_size == 0:
             raise ValueError("the pair potential excludes bonded beads: call set_bonds(types, bonds) first")
@@ -154,7 +154,7 @@ class PairSpline(Potential):
             pair = self.pair_table[types.index_select(0, first), types.index_select(0, second)]
             energies = (values * self.coefficients.index_select(0, pair)).sum(1)
         if self.exclude_bonds > 0:
-            energies = energies * self._is_seen(first, second)
+            energies = energies * self.is_seen(first, second)
         half = 0.5 * energies
         beads = torch.zeros(types.shape[0], dtype=half.dtype, device=half.device)
         return beads.index_add(0, first, half).index_add(0, second, half)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Learning a coarse-grained potential: force matching, linear and by gradients, and iterative Boltzmann inversion.
+"""Learning a coarse-grained potential: force matching, iterative inversion of g(r), relative entropy.
 
 Importing this module imports torch.
 """
@@ -7,21 +7,32 @@ Importing this module imports torch.
 from .batches import pair_forces
 from .bondedfit import fit_bonded
 from .forcematching import ForceMatching, ForceMatchingResult, Monitor
-from .ibi import IBIStep, IterativeBoltzmannInversion
-from .pairfit import PairFit, PairForceMatching, fit_pair_spline, fit_pair_spline_with_errors
+from .ibi import IterativeBoltzmannInversion
+from .imc import InverseMonteCarlo
+from .iteration import Iteration, IterationResult, target_distributions
+from .linear import LinearFit, LinearForceMatching, fit_linear, fit_pair_spline
+from .relativeentropy import RelativeEntropy
+from .sampler import OpenMMSampler, Sample, Sampler
 from .step import PriorSamples
 
 __all__ = [
     "ForceMatching",
     "ForceMatchingResult",
-    "IBIStep",
+    "InverseMonteCarlo",
+    "Iteration",
+    "IterationResult",
     "IterativeBoltzmannInversion",
+    "LinearFit",
+    "LinearForceMatching",
     "Monitor",
-    "PairFit",
-    "PairForceMatching",
+    "OpenMMSampler",
     "PriorSamples",
+    "RelativeEntropy",
+    "Sample",
+    "Sampler",
     "fit_bonded",
+    "fit_linear",
     "fit_pair_spline",
-    "fit_pair_spline_with_errors",
     "pair_forces",
+    "target_distributions",
 ]
