@@ -14,7 +14,7 @@ import meanforce
 
 pytest.importorskip("torch")
 
-from meanforce.potentials import energies_and_forces  # noqa: E402
+from meanforce.potentials import energies_and_forces
 
 
 def test_alanine_dipeptide_short(tmp_path):
