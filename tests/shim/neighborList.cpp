@@ -73,7 +73,8 @@ struct List {
     }
     void findRows() {
         Box<mixed> box;
-        LAUNCH(findRows, BLOCK_SIZE, N, posq, CORRECTION box.size, box.inverse, box.a, box.b, box.c, 1/(ALLOWED*ALLOWED), resultSet, candidateCapacity, capacity, types, replicas, atomIndex, builtAt,
+        const real4 rest = make_real4(0, 0, 0, 0);    // of a box whose vectors have few digits
+        LAUNCH(findRows, BLOCK_SIZE, N, posq, CORRECTION box.size, box.inverse, box.a, box.b, box.c, rest, rest, 1/(ALLOWED*ALLOWED), resultSet, candidateCapacity, capacity, types, replicas, atomIndex, builtAt,
                 candidateCount, candidates, rowCount, rows, rowDeltas, results);
     }
     /** The results of this evaluation: longest row, longest candidates, bad position, largest move. */
