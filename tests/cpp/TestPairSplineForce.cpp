@@ -115,6 +115,9 @@ static void runTests(const TestPlatform& test) {
     testExclusion(test);
     testSerialization();
     testValidation();
+    auto beads = [](int numBeads) { return createForce(2, numBeads, true).release(); };
+    assertFewBeadsWork(test, beads);
+    assertThreadsAgree(test, beads, 1500);
 }
 
 int main(int argc, char* argv[]) {
