@@ -12,7 +12,7 @@ from .correlations import (
     velocity_autocorrelation,
 )
 from .diagnostics import MarkovianReport, markovian_report
-from .fit import KernelFit, fit_kernel, fit_vacf
+from .fit import KernelFit, fit_kernel
 from .iteration import IterationRecord, KernelIteration
 from .volterra import TabulatedKernel, volterra_kernel
 
