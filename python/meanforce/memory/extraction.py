@@ -169,6 +169,7 @@ def extract_kernel(
     method: Method = "G",
     refine: int = 4,
     matrix: bool = False,
+    velocity_time_offset: float = 0.0,
 ) -> Extraction:
     """Return the memory kernel of beads in their mean force, with standard errors.
 
@@ -194,15 +195,14 @@ def extract_kernel(
         See `volterra_kernel`.
     matrix : bool
         Return the d x d matrix kernel.
+    velocity_time_offset : float
+        Time of the velocities minus time of the positions, in ps: -h/2 for OpenMM's leapfrog-type integrators, see
+        `meanforce.data.Trajectory`. The mean force is interpolated to the time of the velocities.
 
     Raises
     ------
     ValueError
         If the shapes differ, a value is not finite, or there are too few frames for the lags.
-
-    Notes
-    -----
-    H. Vroylandt, P. Monmarche, J. Chem. Phys. 156, 244105 (2022), doi 10.1063/5.0094566, discuss mean forces.
     """
     v = np.asarray(strip_units(velocities, unit.nanometer / unit.picosecond))
     if v.ndim != 3:
@@ -211,16 +211,23 @@ def extract_kernel(
     if m.shape != (v.shape[1],) or not np.all(m > 0.0):
         raise ValueError(f"`masses` must be {v.shape[1]} values > 0 (dalton), got shape {m.shape}")
     force = _force_values(mean_force, positions, v, temperature)
-    velocity_sum = CorrelationStream(dt, max_time, m, matrix=matrix)
-    velocity_sum.add(v)
-    velocity = velocity_sum.result()
-    assert isinstance(velocity, CrossCorrelation)
     pushed = None
     if force is not None:
+        share = -float(velocity_time_offset) / dt
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(
+                f"`velocity_time_offset` must be between -dt = {-dt:.6g} and 0 ps, got {velocity_time_offset:.6g}"
+            )
+        if share > 0.0:
+            force, v = (1.0 - share) * force[1:] + share * force[:-1], v[1:]
         force_sum = CorrelationStream(dt, max_time, m, matrix=matrix)
         force_sum.add(v, force / m[:, None])
         pushed = force_sum.result()
         assert isinstance(pushed, CrossCorrelation)
+    velocity_sum = CorrelationStream(dt, max_time, m, matrix=matrix)
+    velocity_sum.add(v)
+    velocity = velocity_sum.result()
+    assert isinstance(velocity, CrossCorrelation)
     return invert(velocity, pushed, method, refine)
 
 
@@ -291,5 +298,5 @@ def _force_values(mean_force: Any, positions: ArrayLike | None, v: NDArray[Any],
             center = float(x.mean()) if array is None else 0.0
             force = fit_mean_force(x, temperature, (1,) if array is None else tuple(mean_force), center)(x)
     if force.shape != v.shape or not np.all(np.isfinite(force)):
-        raise ValueError(f"the mean force must be finite and of the shape of `velocities`, {v.shape}, got {force.shape}")
+        raise ValueError(f"the mean force must be finite, with the shape of `velocities` {v.shape}, got {force.shape}")
     return force

@@ -325,6 +325,7 @@ class _Family:
 
 
 def mode_counts(modes: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the numbers of exponentials and damped cosines that `modes` asks for."""
     if isinstance(modes, (int, np.integer)):
         cosines = max(0, (int(modes) - 1) // 2)
         # Two exponentials at least, where there is room for more than one auxiliary variable and a cosine.

@@ -6,9 +6,10 @@ and w_n = u_n + h f(x_n)/sqrt(m kT)::
 
     (u, s)_{n+1} = T (w, s)_n + noise,      T = exp(-h A),      noise covariance 1 - T T^T
 
-so that the filter, which predicts u_{n+1} from all u before, is exact for every mean force f. Its gain tends to a
-constant; the innovations are then a convolution, e_n = sum_j a_j u_{n-j} + b_j w_{n-1-j}, and the sum of their squares
-needs nothing of the data but the correlations of u and w: one pass over any number of frames serves all kernels.
+so so that the filter, which predicts u_{n+1} from all u before, is exact for every mean force f. Its gain tends to a
+constant; the innovations are then a convolution, e_n = sum_j a_j u_{n-j} + b_j w_{n-j}, and the sum of their squares
+needs nothing of the data but sums of products u_{n-j} u_{n-k}, u_{n-j} w_{n-k} and w_{n-j} w_{n-k}: one pass over any
+number of frames serves all kernels.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.linalg
 import torch
 from numpy.typing import ArrayLike, NDArray
 from openmm import unit
@@ -25,7 +27,7 @@ from openmm import unit
 from .._openmm import strip_units
 from ..memorykernel import MemoryKernel
 from .correlations import Correlation
-from .statespace import StateSpace, as_parameters, decoupled, fit_vacf, fold_fast_modes, powers
+from .statespace import WEAK, StateSpace, as_parameters, decoupled, fit_vacf, fold_fast_modes, powers
 
 Array = NDArray[np.float64]
 
@@ -40,28 +42,29 @@ _SLOPPY = 1.0
 
 @dataclass(frozen=True)
 class VelocityRecord:
-    """What the likelihood needs of a trajectory: correlations of u and w up to a longest lag.
+    """What the likelihood needs of a trajectory: mean products of u and w up to a longest lag L.
 
     Attributes
     ----------
     dt : float
         Time between frames, in ps.
-    uu, uw, ww : numpy.ndarray, shape (2 L + 1,)
-        Mean of u_n u_{n+m}, u_n w_{n+m} and w_n w_{n+m} for m = -L .. L.
+    products : numpy.ndarray, shape (2 L + 2, 2 L + 2)
+        Mean over frames n and degrees of freedom of y_j y_k, y = (u_n, u_{n-1}, .. u_{n-L}, w_n, w_{n-1}, .. w_{n-L}).
     count : float
         Number of predicted velocities.
+    free : bool
+        Whether there are no forces, w = u.
     """
 
     dt: float
-    uu: Array
-    uw: Array
-    ww: Array
+    products: Array
     count: float
+    free: bool
 
     @property
     def lags(self) -> int:
         """L."""
-        return len(self.uu) // 2
+        return len(self.products) // 2 - 1
 
     @classmethod
     def from_velocities(
@@ -114,27 +117,47 @@ class VelocityRecord:
         f = None if forces is None else np.asarray(strip_units(forces, unit.kilojoule_per_mole / unit.nanometer))
         if f is not None and f.shape != v.shape:
             raise ValueError(f"`forces` must have the shape of `velocities`, {v.shape}, got {f.shape}")
-        frames = len(v)
-        size = scipy.fft.next_fast_len(frames + lags, real=True)
-        spectra = np.zeros((3, size // 2 + 1), dtype=complex)
+        edges = np.zeros((2 * lags, 2 * lags))
+        sums = np.zeros((2, 2, 2, lags + 1))
         for i in range(v.shape[1]):
             u = np.asarray(v[:, i], dtype=np.float64) * np.sqrt(m[i] / kt)
             w = u if f is None else u + float(dt) / np.sqrt(m[i] * kt) * f[:, i]
-            x = scipy.fft.rfft(u, size, axis=0)
-            y = x if f is None else scipy.fft.rfft(w, size, axis=0)
-            spectra += np.array([(p.conj() * q).sum(axis=1) for p, q in ((x, x), (x, y), (y, y))])
-        sums = np.roll(scipy.fft.irfft(spectra, size, axis=1), lags, axis=1)[:, : 2 * lags + 1]
-        dofs = v.shape[1] * v.shape[2]
-        means = sums / (dofs * (frames - np.abs(np.arange(-lags, lags + 1))))
-        return cls(float(dt), means[0], means[1], means[2], float(dofs * (frames - 1)))
+            sums += _border_products(np.stack([u, w]), lags)
+            head = np.concatenate([u[lags - 1 :: -1], w[lags - 1 :: -1]])
+            tail = np.concatenate([u[: -lags - 1 : -1], w[: -lags - 1 : -1]])
+            edges += head @ head.T - tail @ tail.T
+        count = float((len(v) - lags) * v.shape[1] * v.shape[2])
+        return cls(float(dt), _completed(sums, edges, lags) / count, count, f is None)
 
     @classmethod
     def expected(cls, kernel: MemoryKernel, dt: float, count: float, memory: float) -> VelocityRecord:
         """Return the record that free particles with this kernel would give on average: to plan measurements."""
         lags = round(memory / dt)
         c = kernel.vacf(np.arange(lags + 1), dt)
-        whole = np.concatenate([c[:0:-1], c])
-        return cls(float(dt), whole, whole, whole, float(count))
+        return cls(float(dt), np.tile(scipy.linalg.toeplitz(c), (2, 2)), float(count), True)
+
+
+def _border_products(series: Array, lags: int) -> Array:
+    """Return sum_{n >= L} p_n q_{n-k} and sum_{n >= L} p_{n-k} q_n for p, q of (u, w), k = 0 .. L: (2, 2, 2, L+1)."""
+    frames = series.shape[1]
+    size = scipy.fft.next_fast_len(frames + lags, real=True)
+    late = series.copy()
+    late[:, :lags] = 0.0
+    x, y = scipy.fft.rfft(late, size, axis=1), scipy.fft.rfft(series, size, axis=1)
+    spectrum = np.einsum("pfd,qfd->pqf", x, y.conj())
+    one = scipy.fft.irfft(spectrum, size, axis=2)[..., : lags + 1]
+    return np.stack([one, one.swapaxes(0, 1)])
+
+
+def _completed(sums: Array, edges: Array, lags: int) -> Array:
+    """Return all products from those of y_0: one frame further back, two sums differ by what enters and leaves."""
+    whole = np.empty((2, lags + 1, 2, lags + 1))
+    change = edges.reshape(2, lags, 2, lags)
+    whole[:, 0, :, :] = sums[0]
+    whole[:, :, :, 0] = sums[1].swapaxes(1, 2)
+    for j in range(lags):
+        whole[:, j + 1, :, 1:] = whole[:, j, :, :-1] + change[:, j]
+    return whole.reshape(2 * lags + 2, 2 * lags + 2)
 
 
 @dataclass(frozen=True)
@@ -264,7 +287,7 @@ def log_likelihood(
 
 
 def innovation_filter(drift: torch.Tensor, dt: float, lags: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return a_j and b_j (j = 0 .. lags) of the innovations, and the logarithm of their variance."""
+    """Return a_j and b_j (j = 0 .. lags) of the innovations, b_0 = 0, and the logarithm of their variance."""
     n = len(drift) - 1
     unit_matrix = torch.eye(n, dtype=drift.dtype)
     step = torch.linalg.matrix_exp(-dt * drift)
@@ -287,7 +310,7 @@ def innovation_filter(drift: torch.Tensor, dt: float, lags: int) -> tuple[torch.
     seen = powers(closed.T, row, lags)  # row closed^j
     one = torch.ones(1, dtype=drift.dtype)
     of_u = torch.cat([one, -(seen @ gain)])
-    of_w = torch.cat([-step[:1, 0], -(seen @ (column - gain * step[0, 0]))])
+    of_w = torch.cat([0.0 * one, -step[:1, 0], -(seen[:-1] @ (column - gain * step[0, 0]))])
     return of_u, of_w, torch.log(variance)
 
 
@@ -329,9 +352,9 @@ def fit_likelihood(
     """
     slowest = 1.0 / (record.lags * record.dt)
     if start is None:
-        if not np.array_equal(record.uu, record.ww):
+        if not record.free:
             raise ValueError("`start` is needed with forces: a fit to the Volterra inversion, for example")
-        c = record.uu[record.lags :]
+        c = record.products[0, : record.lags + 1]
         vacf = Correlation.from_table(record.dt * np.arange(len(c)), c)
         start = fit_vacf(vacf.t, vacf.value, modes, white=white).kernel
     kernel = fold_fast_modes(start, np.pi / record.dt)
@@ -376,38 +399,22 @@ def _score(
     record: VelocityRecord, family: StateSpace, p: torch.Tensor, derivatives: bool = True
 ) -> tuple[float, torch.Tensor, torch.Tensor]:
     """Return the log-likelihood, its gradient, and the Fisher information."""
-    lags = record.lags
-
     def model(q: torch.Tensor) -> torch.Tensor:
-        of_u, of_w, log_variance = innovation_filter(family.drift(q), record.dt, lags - 1)
+        of_u, of_w, log_variance = innovation_filter(family.drift(q), record.dt, record.lags)
         return torch.cat([of_u, of_w, log_variance[None]])
 
-    def mean_products(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the two filters' outputs' product, for filters x (P, 2 lags) and y (Q, 2 lags)."""
-        size = 4 * lags
-        x_u, x_w = torch.fft.fft(x[:, :lags], size), torch.fft.fft(x[:, lags:], size)
-        y_u, y_w = torch.fft.fft(y[:, :lags], size), torch.fft.fft(y[:, lags:], size)
-        power = [torch.fft.fft(as_parameters(np.roll(np.pad(r, (0, size - len(r))), -lags))) for r in (uu, uw, ww)]
-        # b_j multiplies w_{n-1-j}, one frame before u_{n-j}
-        shift = torch.exp(-2j * np.pi * torch.arange(size, dtype=torch.float64) / size)
-        x_w, y_w = x_w * shift, y_w * shift
-        left_u, left_w = x_u.conj(), x_w.conj()
-        total = (left_u * power[0]) @ y_u.T + (left_w * power[2]) @ y_w.T
-        total = total + (left_u * power[1].conj()) @ y_w.T + (left_w * power[1]) @ y_u.T
-        return total.real / size
-
-    uu, uw, ww = record.uu, record.uw, record.ww
+    products = as_parameters(record.products)
     values = model(p)
-    filters, variance = values[None, :-1], torch.exp(values[-1])
-    square = mean_products(filters, filters)[0, 0]
+    filters, variance = values[:-1], torch.exp(values[-1])
+    seen = products @ filters
+    square = filters @ seen
     value = float(-0.5 * record.count * (values[-1] + np.log(2.0 * np.pi) + square / variance))
     if not derivatives:
         return value, p, p
     jacobian = torch.func.jacfwd(model)(p).T
     slopes, log_slope = jacobian[:, :-1], jacobian[:, -1]
-    cross = mean_products(slopes, filters)[:, 0]
-    gradient = -0.5 * record.count * ((1.0 - square / variance) * log_slope + 2.0 * cross / variance)
-    information = mean_products(slopes, slopes) / variance + 0.5 * torch.outer(log_slope, log_slope)
+    gradient = -0.5 * record.count * ((1.0 - square / variance) * log_slope + 2.0 * (slopes @ seen) / variance)
+    information = slopes @ products @ slopes.T / variance + 0.5 * torch.outer(log_slope, log_slope)
     return value, gradient, record.count * 0.5 * (information + information.T)
 
 
@@ -416,8 +423,8 @@ def _scoring(record: VelocityRecord, family: StateSpace, start: Array, iteration
     p, damping = as_parameters(start), 1e-3
     for _ in range(iterations):
         value, gradient, information = _score(record, family, p)
-        scale = torch.diag(information).clamp(min=1e-12 * float(torch.diag(information).max()))
-        while damping < 1e8:
+        scale = torch.diag(information).clamp(min=WEAK * float(torch.diag(information).max()))
+        while damping < 1e12:
             trial = p + torch.linalg.solve(information + damping * torch.diag(scale), gradient)
             new = _score(record, family, trial, derivatives=False)[0]
             if np.isfinite(new) and new > value:
@@ -426,6 +433,6 @@ def _scoring(record: VelocityRecord, family: StateSpace, start: Array, iteration
         else:
             break
         p, damping = trial, max(0.2 * damping, 1e-10)
-        if new - value < 1e-6:  # nats
+        if new - value < 1e-4:  # nats
             break
     return p.numpy()

@@ -4,7 +4,8 @@
 Every vector of parameters is a passive kernel: with the couplings b, a lower triangle L, a skew part S - S^T and the
 white friction gamma0 = c^2::
 
-    A = [[gamma0, -b^T], [b, A_ss]],      A_ss = r_min 1 + L L^T + (S - S^T),      k(t) = 2 gamma0 delta + b^T e^{-A_ss t} b
+    A = [[gamma0, -b^T], [b, A_ss]],      A_ss = r_min 1 + L L^T + (S - S^T)
+    k(t) = 2 gamma0 delta(t) + b^T exp(-A_ss t) b
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from .volterra import check_grid
 
 Array = NDArray[np.float64]
 
-#: The dissipation that a starting point leaves to each variable beyond r_min, so that L has a gradient: times r_min.
-_FLOOR = 1e-3
+#: The dissipation that a starting point leaves to each variable beyond r_min, so that L has a gradient, as a fraction
+#: of what moves that variable.
+_FLOOR = 0.05
+#: Directions that the data show less than this, relative to the best known, move slowly.
+WEAK = 1e-4
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class StateSpace:
         return MemoryKernel(self.drift(torch.as_tensor(parameters, dtype=torch.float64)).numpy())
 
     def parameters(self, kernel: MemoryKernel) -> Array:
-        """Return parameters of a kernel with n auxiliary variables, or close to it where r_min forbids more.
+        """Return parameters of a kernel with n auxiliary variables, or of one close to it that dissipates a little more.
 
         Raises
         ------
@@ -85,7 +89,8 @@ class StateSpace:
             raise ValueError("`start` must have the form A_us = -A_su^T")
         memory = a[1:, 1:]
         values, vectors = np.linalg.eigh(0.5 * (memory + memory.T) - self.slowest * np.eye(n))
-        root = vectors * np.sqrt(np.maximum(values, _FLOOR * self.slowest))
+        floor = _FLOOR * np.linalg.norm(vectors.T @ memory @ vectors, axis=1)
+        root = vectors * np.sqrt(np.maximum(values, floor))
         lower = np.linalg.qr(root.T)[1].T
         lower = lower * np.where(np.diag(lower) < 0.0, -1.0, 1.0)
         packed = np.tril(lower) + np.triu(0.5 * (memory - memory.T), 1)
@@ -206,8 +211,8 @@ def least_squares(residuals: Callable[[torch.Tensor], torch.Tensor], start: Arra
     for _ in range(60):
         j = jacobian(p)
         curvature, slope = j.T @ j, j.T @ r
-        scale = torch.diag(curvature).clamp(min=1e-12 * float(torch.diag(curvature).max()))
-        while damping < 1e8:
+        scale = torch.diag(curvature).clamp(min=WEAK * float(torch.diag(curvature).max()))
+        while damping < 1e12:
             trial = p - torch.linalg.solve(curvature + damping * torch.diag(scale), slope)
             new = residuals(trial)
             if bool(torch.isfinite(new).all()) and float(new @ new) < float(r @ r):
@@ -231,7 +236,7 @@ def fold_fast_modes(kernel: MemoryKernel, fastest: float) -> MemoryKernel:
     a = kernel.drift
     if kernel.modes == 0:
         return kernel
-    triangular, basis, slow = scipy.linalg.schur(
+    _, basis, slow = scipy.linalg.schur(
         a[1:, 1:], output="real", sort=lambda re, im=0.0: bool(np.hypot(re, im) <= fastest)
     )
     if slow == kernel.modes:

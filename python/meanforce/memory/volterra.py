@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy.integrate
 import scipy.interpolate
 from numpy.typing import ArrayLike, NDArray
 from openmm import unit
@@ -101,13 +102,13 @@ def volterra_kernel(
     c = c_of_t(fine)
     if method in ("G", "midpoint"):
         lost = c[0] - c + force_of_t.antiderivative()(fine)
-        g = _first_kind(c, lost, np.zeros_like(c[0]), h) if method == "G" else _midpoint(c, lost, h)
+        g = first_kind(c, lost, np.zeros_like(c[0]), h) if method == "G" else midpoint(c, lost, h)
         # Centred differences over two steps also remove the ripple that equations of the first kind admit.
         k = np.gradient(g, h, axis=0, edge_order=2)
     else:
         start = (force_of_t(0.0, 1) - c_of_t(0.0, 2)) @ np.linalg.inv(c[0])
         if method == "trapezoid":
-            k = _smoothed(_first_kind(c, force_of_t(fine) - c_of_t(fine, 1), start, h))
+            k = _smoothed(first_kind(c, force_of_t(fine) - c_of_t(fine, 1), start, h))
         else:
             k = _second_kind(c[0], c_of_t(fine, 1), force_of_t(fine, 1) - c_of_t(fine, 2), start, h)
         g = scipy.interpolate.CubicSpline(fine, k).antiderivative()(fine)
@@ -157,7 +158,7 @@ def _convolution_solver(weights: Array, right: Array, first: Array | None, diago
     return np.ascontiguousarray(x.reshape(-1, count, d).swapaxes(0, 1))
 
 
-def _first_kind(c: Array, right: Array, first: Array, h: float) -> Array:
+def first_kind(c: Array, right: Array, first: Array, h: float) -> Array:
     """Solve right(t) = int_0^t x(s) c(t-s) ds by the trapezoidal rule."""
     return _convolution_solver(c, right / h, first, 0.5 * c[0])
 
@@ -167,7 +168,7 @@ def _second_kind(zero: Array, c: Array, right: Array, first: Array, h: float) ->
     return _convolution_solver(c, right / h, first, zero / h + 0.5 * c[0])
 
 
-def _midpoint(c: Array, right: Array, h: float) -> Array:
+def midpoint(c: Array, right: Array, h: float) -> Array:
     """Solve right_n = h sum_{j<n} x_{j+1/2} c_{n-j-1/2} and return x at whole steps."""
     half = 0.5 * (c[1:] + c[:-1])
     x = _convolution_solver(half, right[1:] / h, None, half[0])
@@ -179,3 +180,83 @@ def _smoothed(x: Array) -> Array:
     out = x.copy()
     out[1:-1] = 0.25 * (x[:-2] + 2.0 * x[1:-1] + x[2:])
     return out
+
+
+def laplace_kernel(t: ArrayLike, vacf: ArrayLike, s: ArrayLike, mean_force: ArrayLike | None = None) -> NDArray[Any]:
+    """Return the Laplace transform of k from that of C: an independent check of an inversion in time.
+
+    k~(s) = (C(0) + F~(s))/C~(s) - s. With s = i omega + epsilon it is a Fourier transform, its real part the spectrum.
+
+    Parameters
+    ----------
+    t : array_like, shape (T,)
+        Times from 0 on in equal steps, in ps, to where C has decayed on the scale 1/Re(s).
+    vacf : array_like, shape (T,)
+        C(t) in any unit.
+    s : array_like of float or complex
+        In 1/ps, Re(s) >= 0.
+    mean_force : array_like, shape (T,), optional
+        See `volterra_kernel`.
+
+    Returns
+    -------
+    numpy.ndarray
+        In 1/ps, of the shape of `s`; complex if `s` is. Compare with `laplace_transform` of a table.
+    """
+    times, c, _ = check_grid(t, vacf, "vacf")
+    points = np.asarray(s)
+    force = 0.0 if mean_force is None else laplace_transform(times, mean_force, points)
+    return np.asarray((c[0] + force) / laplace_transform(times, c, points) - points)
+
+
+def laplace_transform(t: ArrayLike, values: ArrayLike, s: ArrayLike) -> NDArray[Any]:
+    """Return int_0^t[-1] f(t) exp(-s t) dt of the cubic spline through a table, for each s."""
+    times, f, _ = check_grid(t, values, "values")
+    points = np.asarray(s)
+    fine = np.linspace(0.0, times[-1], 16 * (len(times) - 1) + 1)
+    smooth = scipy.interpolate.CubicSpline(times, f)(fine)
+    decays = np.exp(-np.multiply.outer(points, fine))
+    return np.asarray(scipy.integrate.simpson(decays * smooth, x=fine, axis=-1))
+
+
+def backward_orthogonal_kernel(
+    velocities: ArrayLike, accelerations: ArrayLike, dt: float, max_time: float
+) -> TabulatedKernel:
+    """Return the kernel by following the random force itself backwards in its projected dynamics: no inversion.
+
+    R_0 = dv/dt - F(x)/m at each frame; R_{n+1}(t) = R_n(t + dt) + dt [k_n v(t + dt) + k_{n+1} v(t)]/2 and
+    k_n = <R_0 R_n>/<v^2>. It needs the accelerations and costs frames times lags: a check of `volterra_kernel`.
+
+    Parameters
+    ----------
+    velocities : array_like, shape (F, N, d)
+        In nm/ps.
+    accelerations : array_like, shape (F, N, d)
+        Recorded forces over masses, less those of the mean force, in nm/ps^2.
+    dt : float
+        Time between frames, in ps.
+    max_time : float
+        Longest lag, in ps.
+
+    Notes
+    -----
+    A. Carof, R. Vuilleumier, B. Rotenberg, J. Chem. Phys. 140, 124103 (2014), doi 10.1063/1.4868653.
+    """
+    v = np.asarray(velocities, dtype=np.float64)
+    start = np.asarray(accelerations, dtype=np.float64)
+    lags = round(max_time / dt)
+    if v.ndim != 3 or v.shape != start.shape or not 3 <= lags < len(v) // 2:
+        raise ValueError(
+            "`velocities` and `accelerations` must have the shape (F, N, d) and half of F be more than the lags, got "
+            f"{v.shape}, {start.shape}, {lags} lags"
+        )
+    size = float(np.mean(v * v))
+    k = np.empty(lags + 1)
+    k[0] = float(np.mean(start * start)) / size
+    r = start
+    for n in range(1, lags + 1):
+        r = r[1:] + 0.5 * dt * k[n - 1] * v[1 : len(r)]
+        k[n] = float(np.mean(start[: len(r)] * r)) / size
+        r = r + 0.5 * dt * k[n] * v[: len(r)]
+    t = dt * np.arange(lags + 1.0)
+    return TabulatedKernel(t, k, scipy.interpolate.CubicSpline(t, k).antiderivative()(t))
