@@ -45,7 +45,9 @@ class PolynomialForce:
     def __call__(self, x: ArrayLike) -> Array:
         """Return the force, in kJ/mol/nm, for coordinates of any shape, in nm."""
         y = np.asarray(x, dtype=np.float64) - self.center
-        return np.asarray(sum(c * y**p for c, p in zip(self.coefficients, self.powers, strict=True)))
+        dense = np.zeros(max(self.powers) + 1)
+        dense[list(self.powers)] = self.coefficients
+        return np.asarray(np.polynomial.polynomial.polyval(y, dense))
 
 
 def fit_mean_force(
@@ -81,7 +83,10 @@ def fit_mean_force(
         raise ValueError(f"`positions` must be at least {len(p)} finite values, `temperature` > 0, got {len(x)} values")
     scale = float(np.sqrt(np.mean(x**2)))
     y = x / scale if scale > 0.0 else x
-    moments = np.array([np.mean(y**k) for k in range(2 * int(p.max()) + 1)])
+    moments, power = np.empty(2 * int(p.max()) + 1), np.ones_like(y)
+    for k in range(len(moments)):
+        moments[k] = power.mean()
+        power *= y
     gram = moments[p[:, None] + p]
     if np.linalg.cond(gram) > 1e12:
         raise ValueError(f"`positions` do not tell the powers {list(powers)} apart: fewer powers, or more data")

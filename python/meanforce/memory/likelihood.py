@@ -232,8 +232,9 @@ class LikelihoodFit:
         )
 
     def _spectrum(self) -> tuple[Array, Array, Array]:
-        """Return the largest eigenvalues of the information scaled to a unit diagonal, their vectors, and the scale."""
-        scale = 1.0 / np.sqrt(np.maximum(np.diag(self.information), 1e-300))
+        """Return the largest eigenvalues of the information scaled to a diagonal up to 1, their vectors, and the scale."""
+        known = np.diag(self.information)
+        scale = 1.0 / np.sqrt(np.maximum(known, 1e-6 * known.max()))
         values, vectors = np.linalg.eigh(self.information * np.outer(scale, scale))
         keep = slice(len(values) - min(self.family.identifiable, len(values)), None)
         return values[keep], vectors[:, keep], scale
@@ -368,9 +369,7 @@ def fit_likelihood(
     return LikelihoodFit(family.kernel(p), value, information.numpy(), family, p)
 
 
-def expected_information(
-    kernel: MemoryKernel, dt: float, samples: float, memory: float | None = None
-) -> LikelihoodFit:
+def expected_information(kernel: MemoryKernel, dt: float, samples: float, memory: float | None = None) -> LikelihoodFit:
     """Return what so many velocities of free particles would say about a kernel, before they are measured.
 
     Parameters
@@ -399,6 +398,7 @@ def _score(
     record: VelocityRecord, family: StateSpace, p: torch.Tensor, derivatives: bool = True
 ) -> tuple[float, torch.Tensor, torch.Tensor]:
     """Return the log-likelihood, its gradient, and the Fisher information."""
+
     def model(q: torch.Tensor) -> torch.Tensor:
         of_u, of_w, log_variance = innovation_filter(family.drift(q), record.dt, record.lags)
         return torch.cat([of_u, of_w, log_variance[None]])

@@ -124,9 +124,7 @@ def velocity_correlation(drift: torch.Tensor, dt: float, count: int, stiffness: 
         whole = drift.new_zeros((n + 1, n + 1))
         coupling = drift.new_zeros(n)
         coupling[0] = np.sqrt(stiffness)
-        drift = torch.cat(
-            [torch.cat([drift, coupling[:, None]], dim=1), torch.cat([-coupling, whole[0, :1]])[None, :]]
-        )
+        drift = torch.cat([torch.cat([drift, coupling[:, None]], dim=1), torch.cat([-coupling, whole[0, :1]])[None, :]])
     first = torch.eye(len(drift), dtype=drift.dtype)[0]
     return powers(torch.linalg.matrix_exp(-dt * drift), first, count)[:, 0]
 

@@ -105,6 +105,7 @@ def volterra_kernel(
         g = first_kind(c, lost, np.zeros_like(c[0]), h) if method == "G" else midpoint(c, lost, h)
         # Centred differences over two steps also remove the ripple that equations of the first kind admit.
         k = np.gradient(g, h, axis=0, edge_order=2)
+        k[-1] = 2.0 * k[-2] - k[-3]
     else:
         start = (force_of_t(0.0, 1) - c_of_t(0.0, 2)) @ np.linalg.inv(c[0])
         if method == "trapezoid":
