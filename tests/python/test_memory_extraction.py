@@ -144,7 +144,7 @@ def test_bad_input_to_inversion():
     t = 0.1 * np.arange(10)
     with pytest.raises(ValueError, match="`method` must be one of"):
         volterra_kernel(t, np.exp(-t), "third")
-    with pytest.raises(ValueError, match="`mean_force` must have the shape|same length"):
+    with pytest.raises(ValueError, match=r"same length"):
         volterra_kernel(t, np.exp(-t), mean_force=np.ones(9))
 
 

@@ -232,7 +232,7 @@ class LikelihoodFit:
         )
 
     def _spectrum(self) -> tuple[Array, Array, Array]:
-        """Return the largest eigenvalues of the information scaled to a diagonal up to 1, their vectors, and the scale."""
+        """Return the largest eigenvalues and their vectors of the scaled information, and the scale."""
         known = np.diag(self.information)
         scale = 1.0 / np.sqrt(np.maximum(known, 1e-6 * known.max()))
         values, vectors = np.linalg.eigh(self.information * np.outer(scale, scale))

@@ -75,7 +75,7 @@ class StateSpace:
         return MemoryKernel(self.drift(torch.as_tensor(parameters, dtype=torch.float64)).numpy())
 
     def parameters(self, kernel: MemoryKernel) -> Array:
-        """Return parameters of a kernel with n auxiliary variables, or of one close to it that dissipates a little more.
+        """Return parameters of a kernel with n variables, or of one close to it that dissipates a little more.
 
         Raises
         ------
