@@ -216,7 +216,7 @@ def extract_kernel(
     if m.shape != (v.shape[1],) or not np.all(m > 0.0):
         raise ValueError(f"`masses` must be {v.shape[1]} values > 0 (dalton), got shape {m.shape}")
     force = _force_values(mean_force, positions, v, temperature)
-    pushed = None
+    pushed: CrossCorrelation | None = None
     if force is not None:
         share = -float(velocity_time_offset) / dt
         if not 0.0 <= share <= 1.0:
@@ -227,8 +227,9 @@ def extract_kernel(
             force, v = (1.0 - share) * force[1:] + share * force[:-1], v[1:]
         force_sum = CorrelationStream(dt, max_time, m, matrix=matrix)
         force_sum.add(v, force / m[:, None])
-        pushed = force_sum.result()
-        assert isinstance(pushed, CrossCorrelation)
+        found = force_sum.result()
+        assert isinstance(found, CrossCorrelation)
+        pushed = found
     velocity_sum = CorrelationStream(dt, max_time, m, matrix=matrix)
     velocity_sum.add(v)
     velocity = velocity_sum.result()

@@ -244,6 +244,7 @@ def _chosen_beads(trajectory: Trajectory, bead_type: str | None) -> NDArray[np.i
 
 
 def _pieces(trajectory: Trajectory) -> list[slice]:
+    assert trajectory.velocities is not None
     frames, beads = trajectory.velocities.shape[:2]
     size = max(16, _NUMBERS // (3 * beads))
     return [slice(i, min(i + size, frames)) for i in range(0, frames, size)]
@@ -253,6 +254,7 @@ def _drift(trajectory: Trajectory, chosen: NDArray[np.int64], masses: Array) -> 
     """Return the mean velocity of the beads, its means over ten blocks of time, and kT."""
     share = masses / masses.sum()
     mean, energy = [], 0.0
+    assert trajectory.velocities is not None
     for piece in _pieces(trajectory):
         v = np.asarray(trajectory.velocities[piece], dtype=np.float64)[:, chosen]
         mean.append(np.einsum("fnc,n->fc", v, share))
@@ -289,7 +291,7 @@ def _mean_force(
         for mass in trajectory.masses:
             system.addParticle(float(mass))
         periodic = trajectory.box is not None
-        if periodic:
+        if trajectory.box is not None:
             system.setDefaultPeriodicBoxVectors(*np.diag(np.asarray(trajectory.box[0], dtype=np.float64)))
         names = [trajectory.bead_types[i].name for i in np.asarray(trajectory.types)]
         for item in CGPotential(model).createForces(names, periodic=periodic):
@@ -313,6 +315,7 @@ def _correlations(
     velocity, pushed = (CorrelationStream(dt, max_time, masses) for _ in range(2))
     share = -(trajectory.velocity_time_offset or 0.0) / dt
     last: Array | None = None
+    assert trajectory.velocities is not None
     for piece in _pieces(trajectory):
         v = np.asarray(trajectory.velocities[piece], dtype=np.float64)[:, chosen] - drift
         if force is not None:

@@ -208,11 +208,11 @@ class LikelihoodFit:
 
     def kernel_error(self, t: ArrayLike) -> Array:
         """Return the standard error of k(t), in 1/ps^2."""
-        return self._table_error(t)[0]
+        return np.asarray(self._table_error(t)[0])
 
     def integrated_error(self, t: ArrayLike) -> Array:
         """Return the standard error of G(t) = int_0^t k, in 1/ps."""
-        return self._table_error(t)[1]
+        return np.asarray(self._table_error(t)[1])
 
     @property
     def friction_error(self) -> float:
@@ -220,7 +220,8 @@ class LikelihoodFit:
 
         def friction(p: torch.Tensor) -> torch.Tensor:
             a = self.family.drift(p)
-            return a[0, 0] + a[1:, 0] @ torch.linalg.solve(a[1:, 1:], a[1:, 0])
+            value: torch.Tensor = a[0, 0] + a[1:, 0] @ torch.linalg.solve(a[1:, 1:], a[1:, 0])
+            return value
 
         slope = torch.func.grad(friction)(as_parameters(self.parameters)).numpy()
         return float(np.sqrt(slope @ self.covariance @ slope))
