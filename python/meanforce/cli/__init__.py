@@ -10,6 +10,7 @@ import typer
 
 from .check import check
 from .demo import demo
+from .extractmemory import extract_memory
 from .guard import console, errors
 
 __all__ = ["app", "console", "errors", "main"]
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(check)
+app.command()(extract_memory)
 app.add_typer(demo, name="demo")
 
 
