@@ -11,6 +11,7 @@ import typer
 from .check import check
 from .demo import demo
 from .guard import console, errors
+from .map import map_command
 
 __all__ = ["app", "console", "errors", "main"]
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.add_typer(demo, name="demo")
+app.command("map")(map_command)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from .frames import FRAMES_PER_CHUNK, Frames, blocks_of, require_finite, require
 
 GROUP = "particles/beads"
 BONDS = "connectivity/bonds"
+COMPLETE = "meanforce_complete_frames"
 QUANTITIES = {"position": "nm", "velocity": "nm ps-1", "force": "kJ mol-1 nm-1", "box/edges": "nm"}
 
 
@@ -57,6 +58,7 @@ class Writer:
         try:
             if GROUP in self._file:
                 self._check_same_contents(beads)
+                self._drop_unfinished_block()
             else:
                 self._create(beads)
         except ValueError:
@@ -78,6 +80,7 @@ class Writer:
     def truncate(self, frames: int) -> None:
         """Keep only the first `frames` frames."""
         self._resize(frames)
+        self._file.attrs[COMPLETE] = frames
 
     def set_boundary(self, periodic: bool) -> None:
         """Say whether the box is periodic."""
@@ -100,10 +103,17 @@ class Writer:
             for name in ["box/edges", *self.recorded]:
                 self.beads[f"{name}/value"][old:] = values[name]
         self._file.flush()
+        self._file.attrs[COMPLETE] = new
+        self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _drop_unfinished_block(self) -> None:
+        """Forget what a run was writing when it died."""
+        self.beads = self._file[GROUP]
+        self._resize(int(self._file.attrs.get(COMPLETE, len(self))))
 
     def _resize(self, frames: int) -> None:
         for name in ["box/edges/step", "box/edges/time", "box/edges/value"]:
