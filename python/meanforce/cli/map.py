@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,11 +15,12 @@ from rich.table import Table
 from .guard import console, guarded
 
 if TYPE_CHECKING:
+    import numpy as np
     import openmm
     from openmm import app
 
     from ..data import AtomisticTrajectory
-    from ..mapping import Mapping
+    from ..mapping import ForceMap, Mapping
 
 TRAINING_SHARE = 0.8
 """Share of the frames that the optimal force map is fitted to; the rest tells what it gains."""
@@ -171,26 +173,26 @@ def _choose_force_map(
         if border is None:
             raise ValueError("an optimal force map needs at least two frames, one to fit and one to report")
 
-        def forces_of(first: int, last: int | None) -> list[object]:
-            blocks = source.blocks(None, first, last, stride, velocities=False)
-            return (block.frames.forces for block in blocks)  # type: ignore[return-value]
+        def forces_of(first: int, last: int | None) -> Iterator[Any]:
+            for block in source.blocks(None, first, last, stride, velocities=False):
+                yield block.frames.forces
 
         mapping.force_map = ForceMap.optimal(mapping, forces_of(start, border))
         mapping.save(saved)
         _report_gain(mapping, lambda force_map: force_map.mean_square(forces_of(border, stop)))
 
 
-def _report_gain(mapping: Mapping, mean_square: object) -> None:
+def _report_gain(mapping: Mapping, mean_square: Callable[[ForceMap], np.ndarray]) -> None:
     from ..mapping import ForceMap
 
     table = Table("force map", "mean F² per component [(kJ/mol/nm)²]", title="on frames it was not fitted to")
     maps = {"slice": ForceMap.slice, "constraint-aware": ForceMap.constraint_aware}
     for name, make in maps.items():
         try:
-            table.add_row(name, f"{mean_square(make(mapping)).mean():.5g}")  # type: ignore[operator]
+            table.add_row(name, f"{mean_square(make(mapping)).mean():.5g}")
         except ValueError:
             table.add_row(name, "impossible: constraints join two beads")
-    table.add_row("optimal", f"{mean_square(mapping.force_map).mean():.5g}")  # type: ignore[operator]
+    table.add_row("optimal", f"{mean_square(mapping.force_map).mean():.5g}")
     console.print(table)
 
 

@@ -40,6 +40,11 @@ class ForceMap:
         Whether to refuse weights that differ within a group of constrained atoms; only a deliberately biased map needs
         False.
 
+    Attributes
+    ----------
+    constraints_cancel : bool
+        Whether the forces of all constraints cancel; without that the mean force is biased.
+
     Raises
     ------
     ValueError
@@ -52,8 +57,11 @@ class ForceMap:
         if self._weights.shape != expected:
             raise ValueError(f"`weights` must have shape {expected}, got {self._weights.shape}")
         self._check_orthogonal(mapping)
+        self.constraints_cancel = True
         if check_constraints:
-            self._check_constraints(mapping.constraints)
+            self._require_cancelling(mapping.constraints)
+        else:
+            self.constraints_cancel = self._worst_constraint(mapping.constraints) is None
 
     @classmethod
     def slice(cls, mapping: Mapping) -> ForceMap:
@@ -174,17 +182,24 @@ class ForceMap:
                 f" by {error.max():.3g}, so that its mean would not be the mean force"
             )
 
-    def _check_constraints(self, constraints: Sequence[tuple[int, int]]) -> None:
+    def _worst_constraint(self, constraints: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+        """Return the constrained atoms whose weights differ most; None if none do."""
         if len(constraints) == 0:
-            return
+            return None
         columns = self._weights.tocsc()
         first, second = np.asarray(constraints, dtype=int).T
-        difference = abs(columns[:, first] - columns[:, second]).tocoo()
-        if difference.nnz and difference.data.max() > 1e-6:
-            worst = int(difference.col[np.argmax(difference.data)])
+        difference = sparse.coo_array(abs(columns[:, first] - columns[:, second]))
+        if difference.nnz == 0 or difference.data.max() < 1e-6:
+            return None
+        worst = int(difference.col[np.argmax(difference.data)])
+        return int(first[worst]), int(second[worst])
+
+    def _require_cancelling(self, constraints: Sequence[tuple[int, int]]) -> None:
+        worst = self._worst_constraint(constraints)
+        if worst is not None:
             raise ValueError(
-                f"the force map gives the constrained atoms {first[worst]} and {second[worst]} different weights, so"
-                " that the force of the constraint does not cancel and the mean force is biased"
+                f"the force map gives the constrained atoms {worst[0]} and {worst[1]} different weights, so that the"
+                " force of the constraint does not cancel and the mean force is biased"
             )
 
 

@@ -60,8 +60,6 @@ class Mapping:
         For each bead the number of its chain; one chain by default.
     bonds
         Pairs of beads that the topology shows as bonded.
-    force_map
-        The weights of the force map, (n_beads, n_atoms); the constraint-aware map by default.
 
     Raises
     ------
@@ -82,7 +80,6 @@ class Mapping:
         residue_ids: Sequence[int] | None = None,
         chain_ids: Sequence[int] | None = None,
         bonds: Pairs = (),
-        force_map: Any = None,
     ) -> None:
         self._atom_masses = np.asarray(strip_units(masses, unit.dalton), dtype=float)
         n, num_atoms = len(beads), len(self._atom_masses)
@@ -116,7 +113,7 @@ class Mapping:
             raise ValueError(f"`residue_ids` and `chain_ids` must have {n} entries, one for each bead")
         self._bonds = [(int(i), int(j)) for i, j in bonds]
         self._set_types()
-        self._force_map = None if force_map is None else ForceMap(force_map, self)
+        self._force_map: ForceMap | None = None
 
     @classmethod
     def from_topology(
@@ -436,7 +433,6 @@ class Mapping:
 
     def save(self, path: str | Path) -> None:
         """Write the mapping, with its force map, as a JSON file that people can read and edit."""
-        force_map = self.force_map.weights if self._force_map is not None else None
         beads = [
             {
                 "name": self._names[k],
@@ -455,9 +451,10 @@ class Mapping:
             "bonds": self._bonds,
             "beads": beads,
         }
-        if force_map is not None:
-            entries = sparse.coo_array(force_map)
+        if self._force_map is not None:
+            entries = sparse.coo_array(self._force_map.weights)
             description["force_map"] = [entries.row.tolist(), entries.col.tolist(), entries.data.tolist()]
+            description["constraints_cancel"] = self._force_map.constraints_cancel
         Path(path).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
     @classmethod
@@ -476,11 +473,7 @@ class Mapping:
             beads = content["beads"]
             if content["format"] != "meanforce mapping 1":
                 raise ValueError(f"format {content['format']!r} is not 'meanforce mapping 1'")
-            force_map = None
-            if "force_map" in content:
-                rows, columns, values = content["force_map"]
-                force_map = sparse.csr_array((values, (rows, columns)), shape=(len(beads), len(content["masses"])))
-            return cls(
+            mapping = cls(
                 [bead["atoms"] for bead in beads],
                 content["masses"],
                 [bead["name"] for bead in beads],
@@ -490,8 +483,12 @@ class Mapping:
                 residue_ids=[bead.get("residue_id", k) for k, bead in enumerate(beads)],
                 chain_ids=[bead.get("chain_id", 0) for bead in beads],
                 bonds=content.get("bonds", ()),
-                force_map=force_map,
             )
+            if "force_map" in content:
+                rows, columns, values = content["force_map"]
+                weights = sparse.csr_array((values, (rows, columns)), shape=mapping.weights.shape)
+                mapping.force_map = ForceMap(weights, mapping, content.get("constraints_cancel", True))
+            return mapping
         except (ValueError, KeyError, TypeError, IndexError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path} is not a mapping as Mapping.save writes it: {reason}") from error

@@ -24,6 +24,9 @@ from .._openmm import strip_units
 from .constraints import Pairs
 from .stochastic import KB
 
+FRAMES_AT_ONCE = 128
+"""Frames that are differentiated together."""
+
 
 class NonlinearMapping:
     """Collective coordinates that are any differentiable function of atomic positions.
@@ -32,7 +35,8 @@ class NonlinearMapping:
     ----------
     function
         Takes positions (n_used, 3) in nm, a float64 tensor, and returns a tensor of any shape: the coordinates. It must
-        be written with torch operations that torch.func can differentiate twice.
+        be written with torch operations that torch.func can differentiate twice
+        and vectorise over frames.
     masses : (n_atoms,)
         Atomic masses in dalton. They choose the metric M of the pseudo-inverse; the mean force does not depend on it.
     temperature
@@ -106,7 +110,11 @@ class NonlinearMapping:
         f, _ = self._frames(forces, "forces", unit.kilojoule_per_mole / unit.nanometer)
         if q.shape != f.shape:
             raise ValueError(f"`forces` and `positions` must have the same shape, got {f.shape} and {q.shape}")
-        values = np.stack([self._force(k, x, force, divergence) for k, (x, force) in enumerate(zip(q, f, strict=True))])
+        parts = [
+            self._forces(q[start : start + FRAMES_AT_ONCE], f[start : start + FRAMES_AT_ONCE], start, divergence)
+            for start in range(0, len(q), FRAMES_AT_ONCE)
+        ]
+        values = np.concatenate(parts)
         return values[0] if single else values
 
     def _frames(self, values: Any, what: str, of_unit: unit.Unit) -> tuple[torch.Tensor, bool]:
@@ -116,21 +124,46 @@ class NonlinearMapping:
         single = array.ndim == 2
         return torch.as_tensor((array[None] if single else array)[:, self._atoms]), single
 
-    def _force(self, frame: int, x: torch.Tensor, force: torch.Tensor, divergence: bool) -> np.ndarray:
-        shape = self._function(x[: self._num_used]).shape
-        q = x.reshape(-1)
-        if torch.linalg.matrix_rank(self._jacobian(q)) < len(self._jacobian(q)):
+    def _forces(self, x: torch.Tensor, forces: torch.Tensor, first: int, divergence: bool) -> np.ndarray:
+        """Return the forces (n_frames, ...) of some frames, of which the first has that number."""
+        q = x.reshape(len(x), -1)
+        jacobians = torch.func.vmap(self._jacobian)(q)
+        ranks = torch.linalg.matrix_rank(jacobians)
+        if torch.any(ranks < jacobians.shape[1]):
+            frame = first + int(torch.argmax((ranks < jacobians.shape[1]).to(torch.int8)))
             raise ValueError(
                 f"the Jacobian of the map is singular in frame {frame}: its coordinates depend on one another there, or"
                 " a constraint fixes one"
             )
-        w = self._pseudo_inverse(q)
-        mean_force = w @ force.reshape(-1)
+        values = self._mean_forces(q, jacobians, forces.reshape(len(x), -1), divergence).detach()
+        return np.asarray(values.reshape(len(x), *self._function(x[0, : self._num_used]).shape).numpy())
+
+    def _mean_forces(
+        self, q: torch.Tensor, jacobians: torch.Tensor, forces: torch.Tensor, divergence: bool
+    ) -> torch.Tensor:
+        """Return w f + kT div w, and the gradient of the measure where there are constraints.
+
+        In indices, f frames, a, b coordinates and then constraints, i, j atoms' components. With G = J M^-1 J^T and
+        w = G^-1 J M^-1, div w = G^-1 (sum_i d_i J_i / m_i - sum_i (d_i G) w_i).
+        """
+        weighted = jacobians * self._inverse_masses
+        metric = weighted @ jacobians.transpose(1, 2)
+        inverse = torch.linalg.inv(metric)
+        w = inverse @ weighted
+        values = torch.einsum("fai,fi->fa", w, forces)
         if divergence:
-            mean_force = mean_force + self._kT * self._divergence(q)
+            hessians = torch.func.vmap(torch.func.jacfwd(torch.func.jacrev(self._coordinates)))(q)
+            half = torch.einsum("faji,fbj->fiab", hessians, weighted)
+            of_metric = half + half.transpose(2, 3)
+            laplacians = torch.einsum("faii,i->fa", hessians, self._inverse_masses)
+            turned = torch.einsum("fiab,fbi->fa", of_metric, w)
+            values = values + self._kT * torch.einsum("fab,fb->fa", inverse, laplacians - turned)
             if len(self._pairs):
-                mean_force = mean_force + 0.5 * self._kT * w @ torch.func.grad(self._log_metric)(q)
-        return np.asarray(mean_force.detach().reshape(shape).numpy())
+                first = metric.shape[1] - len(self._pairs)
+                constrained = torch.linalg.inv(metric[:, first:, first:])
+                of_log_det = torch.einsum("fab,fiba->fi", constrained, of_metric[:, :, first:, first:])
+                values = values + 0.5 * self._kT * torch.einsum("fai,fi->fa", w, of_log_det)
+        return values[:, : metric.shape[1] - len(self._pairs)]
 
     def _coordinates(self, q: torch.Tensor) -> torch.Tensor:
         """Return the coordinates and the constrained distances, flat."""
@@ -140,22 +173,6 @@ class NonlinearMapping:
 
     def _jacobian(self, q: torch.Tensor) -> torch.Tensor:
         return torch.func.jacrev(self._coordinates)(q)
-
-    def _pseudo_inverse(self, q: torch.Tensor) -> torch.Tensor:
-        """Return w, the rows of the coordinates, (n_coordinates, 3 n)."""
-        jacobian = self._jacobian(q)
-        weighted = jacobian * self._inverse_masses
-        rows = torch.linalg.solve(weighted @ jacobian.T, weighted)
-        return rows[: len(rows) - len(self._pairs)]
-
-    def _divergence(self, q: torch.Tensor) -> torch.Tensor:
-        """Return sum_i d w_ki / d q_i, (n_coordinates,)."""
-        return torch.func.jacfwd(self._pseudo_inverse)(q).diagonal(dim1=1, dim2=2).sum(dim=-1)
-
-    def _log_metric(self, q: torch.Tensor) -> torch.Tensor:
-        """Return ln det(grad sigma M^-1 grad sigma^T), the weight of constrained motion, squared."""
-        constrained = self._jacobian(q)[-len(self._pairs) :]
-        return torch.logdet((constrained * self._inverse_masses) @ constrained.T)
 
 
 def _touching(atoms: Iterable[int], constraints: Pairs) -> list[tuple[int, int]]:
