@@ -279,7 +279,7 @@ class MDAnalysisSource:
 
 
 def read_topology(path: str | Path) -> app.Topology:
-    """Read the topology of atoms: PDB, mmCIF, AMBER prmtop and GROMACS gro by OpenMM, all else by MDAnalysis.
+    """Read the topology of atoms: PDB, mmCIF and AMBER prmtop by OpenMM, all else by MDAnalysis.
 
     Raises
     ------
@@ -291,11 +291,14 @@ def read_topology(path: str | Path) -> app.Topology:
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"no topology at {file}")
-    readers = {".pdb": app.PDBFile, ".cif": app.PDBxFile, ".prmtop": app.AmberPrmtopFile, ".parm7": app.AmberPrmtopFile}
-    reader = readers.get(file.suffix.lower())
+    text_readers = {".pdb": app.PDBFile, ".cif": app.PDBxFile}
+    suffix = file.suffix.lower()
     try:
-        if reader is not None:
-            return reader(str(file)).topology
+        if suffix in text_readers:
+            with file.open(encoding="utf-8") as text:
+                return text_readers[suffix](text).topology
+        if suffix in (".prmtop", ".parm7"):
+            return app.AmberPrmtopFile(str(file)).topology
         return _topology_of_universe(file)
     except ImportError:
         raise

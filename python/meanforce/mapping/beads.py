@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -71,7 +72,9 @@ def _selected_by_mdanalysis(topology: app.Topology, selection: str) -> set[int]:
             f"the selection {selection!r} needs MDAnalysis (pip install 'meanforce[data]'); without it give a"
             " function of an OpenMM atom, as lambda atom: atom.name == 'CA'"
         ) from error
-    universe = MDAnalysis.Universe(topology, topology_format="OPENMMTOPOLOGY", to_guess=())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are no coordinates
+        universe = MDAnalysis.Universe(topology, topology_format="OPENMMTOPOLOGY", to_guess=())
     try:
         return {int(i) for i in universe.select_atoms(selection).indices}
     except MDAnalysis.exceptions.SelectionError as error:

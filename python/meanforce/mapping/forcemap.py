@@ -53,6 +53,7 @@ class ForceMap:
 
     def __init__(self, weights: Any, mapping: Mapping, check_constraints: bool = True) -> None:
         self._weights = sparse.csr_array(weights)
+        self._weights.sum_duplicates()  # also sorts, so that equal maps have equal arrays
         expected = (mapping.num_beads, mapping.num_atoms)
         if self._weights.shape != expected:
             raise ValueError(f"`weights` must have shape {expected}, got {self._weights.shape}")
@@ -174,12 +175,13 @@ class ForceMap:
         return np.asarray(total / count)
 
     def _check_orthogonal(self, mapping: Mapping) -> None:
-        error = np.abs((self._weights @ mapping.weights.T).todense() - np.eye(mapping.num_beads))
-        if error.max() > 1e-6:
-            bead, other = np.unravel_index(np.argmax(error), error.shape)
+        product = self._weights @ mapping.weights.T
+        error = sparse.coo_array(abs(product - sparse.eye_array(mapping.num_beads, format="csr")))
+        if error.nnz and error.data.max() > 1e-6:
+            worst = int(np.argmax(error.data))
             raise ValueError(
-                f"the force map is not orthogonal to the map of positions: (B W^T) of beads {bead} and {other} is off"
-                f" by {error.max():.3g}, so that its mean would not be the mean force"
+                f"the force map is not orthogonal to the map of positions: (B W^T) of beads {error.row[worst]} and"
+                f" {error.col[worst]} is off by {error.data[worst]:.3g}, so that its mean would not be the mean force"
             )
 
     def _worst_constraint(self, constraints: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
