@@ -45,7 +45,12 @@ def two_beads() -> Mapping:
 def write_with_mdanalysis(path, x, v, f, box=BOX):
     mda = pytest.importorskip("MDAnalysis")
     universe = mda.Universe.empty(ATOMS, trajectory=True, velocities=True, forces=True)
-    with warnings.catch_warnings(), mda.Writer(str(path), ATOMS, n_frames=FRAMES) as writer:
+    units = {"lengthunit": "Angstrom", "timeunit": "ps", "velocityunit": "Angstrom ps-1"}
+    options = {
+        ".h5md": {**units, "forceunit": "kJ mol-1 Angstrom-1"},
+        ".ncdf": {"velocities": True, "forces": True},
+    }.get(path.suffix, {})
+    with warnings.catch_warnings(), mda.Writer(str(path), ATOMS, n_frames=FRAMES, **options) as writer:
         warnings.simplefilter("ignore")
         for k in range(FRAMES):
             ts = universe.trajectory.ts
@@ -126,6 +131,7 @@ def test_several_files_are_one_trajectory(tmp_path, atoms):
     np.testing.assert_allclose(whole, np.concatenate([atoms[0][5:], atoms[0][:2] + 1]))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # MDAnalysis's reader of TRR
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -216,6 +222,10 @@ def test_mapped_file_is_read_by_mdanalysis_with_units(tmp_path, atoms):
         assert beads[2:4].bead_types == mapping.bead_types
 
 
+def count_into(calls: list):
+    return lambda done, total: calls.append((done, total))
+
+
 def test_a_stopped_mapping_goes_on(tmp_path, atoms):
     source, mapping = npz_source(tmp_path, atoms), two_beads()
     noisy = StochasticMapping(mapping, 0.05, 300, seed=9, mixing=0.5)
@@ -231,10 +241,9 @@ def test_a_stopped_mapping_goes_on(tmp_path, atoms):
             map_trajectory(source, one, stopped, block=2, progress=stop)
         with h5py.File(stopped, "r+") as file:  # as a run killed while it wrote the next block leaves it
             file["particles/beads/box/edges/step"].resize(6, axis=0)
-        seen = []
-        progress = lambda done, total: seen.append((done, total))  # noqa: E731
-        assert map_trajectory(source, one, stopped, block=2, resume=True, progress=progress) == FRAMES
-        assert seen == [(6, 7), (7, 7)]
+        calls = []
+        assert map_trajectory(source, one, stopped, block=2, resume=True, progress=count_into(calls)) == FRAMES
+        assert calls == [(6, 7), (7, 7)]
         with Trajectory(whole) as a, Trajectory(stopped) as b:
             np.testing.assert_array_equal(a.positions[:], b.positions[:])
             np.testing.assert_array_equal(a.forces[:], b.forces[:])
@@ -242,7 +251,7 @@ def test_a_stopped_mapping_goes_on(tmp_path, atoms):
     with pytest.raises(ValueError, match="made of other frames or by another mapping"):
         map_trajectory(source, mapping, tmp_path / "linear-stopped.h5", start=1, resume=True)
     other = Mapping([[0, 2, 1], [3, 4]], mapping.atom_masses, ["A", "B"], ["X", "Y"], weights="geometry")
-    with pytest.raises(ValueError, match="another mapping|differ from those of the mapping"):
+    with pytest.raises(ValueError, match=r"another mapping|differ from those of the mapping"):
         map_trajectory(source, other, tmp_path / "linear-stopped.h5", resume=True)
     with pytest.raises(ValueError, match="the trajectory has 6 atoms, but the mapping is one of 1"):
         map_trajectory(source, Mapping([[0]], [1.0], ["A"], ["X"]), tmp_path / "c.h5")
@@ -274,9 +283,8 @@ def test_memory_is_bounded(tmp_path):
 
 def test_mlcg_layout_round_trip(tmp_path):
     random = np.random.default_rng(8)
-    frames = Frames(
-        random.standard_normal((5, 3, 3)), forces=random.standard_normal((5, 3, 3)), types=np.array([0, 2, 1])
-    )
+    x, f = random.standard_normal((2, 5, 3, 3))
+    frames = Frames(x, forces=f, types=np.array([0, 2, 1]))
     path = tmp_path / "mlcg.h5"
     write_mlcg(path, frames, "train/ala")
     with h5py.File(path) as file:
