@@ -45,9 +45,9 @@ def two_beads() -> Mapping:
 def write_with_mdanalysis(path, x, v, f, box=BOX):
     mda = pytest.importorskip("MDAnalysis")
     universe = mda.Universe.empty(ATOMS, trajectory=True, velocities=True, forces=True)
-    units = {"lengthunit": "Angstrom", "timeunit": "ps", "velocityunit": "Angstrom ps-1"}
+    units = {"lengthunit": "Angstrom", "timeunit": "ps", "velocityunit": "Angstrom/ps"}
     options = {
-        ".h5md": {**units, "forceunit": "kJ mol-1 Angstrom-1"},
+        ".h5md": {**units, "forceunit": "kJ/(mol*Angstrom)"},
         ".ncdf": {"velocities": True, "forces": True},
     }.get(path.suffix, {})
     with warnings.catch_warnings(), mda.Writer(str(path), ATOMS, n_frames=FRAMES, **options) as writer:
@@ -307,9 +307,6 @@ def test_mlcg_layout_round_trip(tmp_path):
         write_mlcg(path, frames, "train/ala")
     with pytest.raises(ValueError, match=r"has \['cg_delta_forces'\], not 'cg_forces'"):
         MlcgTrajectory(path, "train/gly", forces="cg_forces")
-
-
-# the command line ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
