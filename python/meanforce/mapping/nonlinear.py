@@ -172,12 +172,14 @@ class NonlinearMapping:
         return torch.cat([self._function(x[: self._num_used]).reshape(-1), distances])
 
     def _jacobian(self, q: torch.Tensor) -> torch.Tensor:
-        return torch.func.jacrev(self._coordinates)(q)
+        jacobian: torch.Tensor = torch.func.jacrev(self._coordinates)(q)
+        return jacobian
 
 
 def _touching(atoms: Iterable[int], constraints: Pairs) -> list[tuple[int, int]]:
     """Return the constraints that are connected to the atoms, directly or through others."""
-    reached, found = set(atoms), []
+    reached: set[int] = set(atoms)
+    found: list[tuple[int, int]] = []
     remaining = [(int(i), int(j)) for i, j in constraints]
     while True:
         hit = [pair for pair in remaining if pair[0] in reached or pair[1] in reached]

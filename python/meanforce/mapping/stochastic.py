@@ -23,15 +23,11 @@ KB = float(unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / uni
 
 
 class Kernel(Protocol):
-    """A Markov kernel p(x'|x) of bead positions.
+    """A Markov kernel p(x'|x) of bead positions."""
 
-    Attributes
-    ----------
-    translational
-        Whether p depends on x' - x alone, so that mapped forces may be mixed in.
-    """
-
-    translational: bool
+    @property
+    def translational(self) -> bool:
+        """Whether p depends on x' - x alone, so that mapped forces may be mixed in."""
 
     def sample(self, positions: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Draw x' (n_beads, 3) for one frame x, in nm."""
@@ -51,7 +47,11 @@ class GaussianKernel:
     """
 
     width: Any
-    translational: bool = True
+
+    @property
+    def translational(self) -> bool:
+        """Whether p depends on x' - x alone: it does."""
+        return True
 
     def __post_init__(self) -> None:
         width = np.asarray(strip_units(self.width, unit.nanometer), dtype=float)
@@ -129,7 +129,7 @@ class StochasticMapping:
             raise ValueError(f"`mixing` must lie between 0 (noise only) and 1 (forces only), got {mixing}")
         if np.any(values > 0) and not self._kernel.translational:
             raise ValueError("mapped forces can be mixed in only with a kernel p(x'|x) that depends on x' - x alone")
-        self._mixing = values
+        self._mixing: np.ndarray = values
 
     @property
     def num_beads(self) -> int:
@@ -181,7 +181,7 @@ class StochasticMapping:
             raise ValueError("the best mixing is known for a Gaussian kernel only; set `mixing` yourself")
         noise = (self._kT / np.broadcast_to(self._kernel.width, (self.num_beads,))) ** 2
         self.mixing = noise / (noise + self._mapping.force_map.mean_square(forces))
-        return self.mixing
+        return self._mixing
 
     def require_forces(self) -> None:
         """Check that the beads have unbiased forces, before anything long is started."""
