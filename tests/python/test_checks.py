@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -215,3 +216,20 @@ def test_frames_of_mlcg(tmp_path):
     with MlcgTrajectory(tmp_path / "a.h5") as frames:
         report = check_frames(frames, temperature=300)
     assert abs(report.force_ratio - 1) < 4.5 * report.force_ratio_error
+
+
+FOLDERS = [p / "shared" / "data" / "cgnet_ala2" for p in Path(__file__).resolve().parents]
+ALA2 = next((folder for folder in FOLDERS if folder.is_dir()), None)
+
+
+@pytest.mark.skipif(ALA2 is None, reason="the frames of alanine dipeptide (shared/data/cgnet_ala2) are not here")
+def test_real_frames_of_alanine_dipeptide():
+    """Every wrong factor is found in noisy forces, of a slice map; in the right units the ratio is 1.052(11)."""
+    x = np.load(ALA2 / "ala2_coordinates.npy")[::4] / 10
+    f = np.load(ALA2 / "ala2_forces.npy")[::4] * 41.84
+    masses = np.array([12.01, 14.01, 12.01, 12.01, 14.01])
+    report = check_frames(Frames(x, forces=f, masses=masses), temperature=300, num_functions=200)
+    assert report.force_ratio == pytest.approx(1.0, abs=0.15)
+    for length, force in [(1, 10), (1, 0.1), (1, 4.184), (1, 1 / 4.184), (10, 1), (0.1, 1), (10, 1 / 41.84), (10, 0.1)]:
+        with pytest.raises(BadFrames, match=r"forces do not fit|were read as"):
+            check_frames(Frames(length * x, forces=force * f, masses=masses), temperature=300)
