@@ -161,7 +161,7 @@ def analyse(
 
     Notes
     -----
-    Fisher information J^T C^-1 J of Gaussian noise with covariance C; sloppiness after doi:10.1371/journal.pcbi.0030189.
+    Fisher information J^T C^-1 J of Gaussian noise with covariance C; sloppiness: doi:10.1371/journal.pcbi.0030189.
     """
     p = Parameters.of(parameters, logarithmic, scales)
     noise = WhiteNoise(noise) if np.ndim(noise) == 0 and not hasattr(noise, "whiten") else noise

@@ -22,10 +22,10 @@ from .parameters import Parameters
 DENSE_PARAMETERS = 2000
 """Up to this many parameters the information matrix is made."""
 
-FRAMES_AT_ONCE = 50
+FRAMES_AT_ONCE = 200
 """Frames joined into one evaluation; with `VECTORS_AT_ONCE` it bounds the memory."""
 
-VECTORS_AT_ONCE = 10
+VECTORS_AT_ONCE = 5
 """Vectors multiplied in one evaluation."""
 
 
@@ -298,7 +298,7 @@ def network_spectrum(
     top: int = 50,
     bottom: int = 50,
     steps: int | None = None,
-    sweeps: int = 2,
+    sweeps: int = 1,
     scales: dict[str, float] | None = None,
     seed: int = 1,
 ) -> NetworkSpectrum:
@@ -312,7 +312,7 @@ def network_spectrum(
     Parameters
     ----------
     model, frames, noise, scales
-        As for `ForceSensitivity`. In float64 eigenvalues down to 1e-28 of the largest are resolved, in float32 to 1e-13.
+        As for `ForceSensitivity`. Eigenvalues are resolved to 1e-28 of the largest in float64, 1e-13 in float32.
     top, bottom
         Number of directions.
     steps

@@ -29,9 +29,7 @@ class WhiteNoise:
     def __init__(self, standard_error: Any) -> None:
         self.standard_error = np.asarray(standard_error, dtype=float)
         if self.standard_error.ndim > 1 or not np.all((self.standard_error > 0) & np.isfinite(self.standard_error)):
-            raise ValueError(
-                f"standard errors must be positive, a number or one for each datum, got {standard_error!r}"
-            )
+            raise ValueError(f"standard errors must be positive, one or one for each datum, got {standard_error!r}")
 
     def whiten(self, values: np.ndarray) -> np.ndarray:
         """Return values (m, ...) divided by the standard error of their row."""

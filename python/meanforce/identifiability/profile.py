@@ -61,7 +61,9 @@ def profile_likelihood(
     logarithmic: bool | Collection[str] = False,
     scales: Mapping[str, float] | None = None,
 ) -> Profile:
-    """Return the profile likelihood of one coordinate. A flat one is a ridge, however curved (doi:10.1093/bioinformatics/btp358).
+    """Return the profile likelihood of one coordinate; a flat one is a ridge, however curved.
+
+    doi:10.1093/bioinformatics/btp358
 
     Parameters
     ----------
