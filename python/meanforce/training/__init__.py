@@ -11,6 +11,7 @@ from .ibi import IterativeBoltzmannInversion
 from .imc import InverseMonteCarlo
 from .iteration import Iteration, IterationResult, target_distributions
 from .linear import LinearFit, LinearForceMatching, fit_linear, fit_pair_spline
+from .noise import with_noise
 from .relativeentropy import RelativeEntropy
 from .sampler import OpenMMSampler, Sample, Sampler
 from .step import PriorSamples
@@ -35,4 +36,5 @@ __all__ = [
     "fit_pair_spline",
     "pair_forces",
     "target_distributions",
+    "with_noise",
 ]

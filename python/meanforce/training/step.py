@@ -136,9 +136,9 @@ class ForceLoss:
                 self._untested = False
                 return result
             except Exception as error:  # whatever the compiler raises, training goes on
-                reason = str(error).strip().splitlines()
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warnings.warn(
-                    f"the training step could not be compiled, it runs uncompiled: {reason[0] if reason else type(error).__name__}",
+                    f"the training step could not be compiled, it runs uncompiled: {reason}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
