@@ -52,8 +52,17 @@ def chain(tmp_path_factory):
     model.set_bonds([0] * 4, BONDS)
     start = np.array([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0], [0.26, 0.19, 0.0], [0.4, 0.2, -0.15]])
     sampler = OpenMMSampler(
-        start, 300, types=[0] * 4, masses=20.0, bonds=BONDS, replicas=50, production=10.0, interval=1.0, platform="CPU", threads=1
-    )  # fmt: skip
+        start,
+        300,
+        types=[0] * 4,
+        masses=20.0,
+        bonds=BONDS,
+        replicas=50,
+        production=10.0,
+        interval=1.0,
+        platform="CPU",
+        threads=1,
+    )
     x = sampler.sample(model).positions
     write(
         folder / "frames.h5", x, energies_and_forces(model, x, [0] * 4)[1], [0] * 4, [BeadType("B", "CHN", 20.0)], BONDS
@@ -67,7 +76,7 @@ def liquid(tmp_path_factory):
     folder = tmp_path_factory.mktemp("liquid")
     model = PairSpline(1, 0.8, 20).double()
     with torch.no_grad():
-        model.coefficients[0] = 20.0 * torch.exp(-0.5 * torch.arange(20.0))
+        model.coefficients[0] = 400.0 * torch.exp(-0.7 * torch.arange(20.0))
     grid = np.stack(np.meshgrid(*3 * [np.arange(4)], indexing="ij"), -1).reshape(-1, 3) * 0.45 + 0.1
     sampler = OpenMMSampler(grid, 300, box=1.8 * np.eye(3), production=20.0, interval=0.2, platform="CPU", threads=1)
     x = sampler.sample(model).positions
@@ -102,7 +111,7 @@ def test_templates_are_whole(method, capsys):
 @pytest.mark.parametrize("method", ["force-matching", "forces-and-noise"])
 def test_network(chain, tmp_path, method):
     path = config(chain, method)
-    status, printed, mistakes = command(path, "--output", tmp_path / "run")
+    status, _, mistakes = command(path, "--output", tmp_path / "run")
     assert (status, mistakes) == (0, "")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["unexplained"] <= 1.01 * results["unexplained_prior"] < 0.5
@@ -141,10 +150,14 @@ def test_linear(liquid, tmp_path):
 
 @pytest.mark.parametrize("method", ["ibi", "imc", "relative-entropy"])
 def test_iterations(liquid, tmp_path, method):
-    changes = [("cutoff = 0.9", "cutoff = 0.8"), ("spacing = 0.02", "spacing = 0.04"), ("iterations = 10", "iterations = 2"),
-               ("production = 20.0", "production = 10.0"), ('"auto"', '"CPU"')]  # fmt: skip
+    changes = [
+        ("cutoff = 0.9", "cutoff = 0.8"),
+        ("spacing = 0.02", "spacing = 0.04"),
+        ("iterations = 10", "iterations = 2"),
+        ('"auto"', '"CPU"'),
+    ]
     path = config(liquid, method, *changes)
-    status, printed, mistakes = command(path, "--output", tmp_path / "run")
+    status, _, mistakes = command(path, "--output", tmp_path / "run")
     assert (status, mistakes) == (0, "")
     found = json.loads((tmp_path / "run" / "results.json").read_text())["errors"]
     assert len(found) == 2
