@@ -111,7 +111,7 @@ class PairedFrames:
 
     def pair_counts(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the number of pairs of each of the frames."""
-        return np.diff(self._starts)[np.asarray(frames)]
+        return np.asarray(np.diff(self._starts)[np.asarray(frames)])
 
     def join(self, frames: Sequence[int] | np.ndarray, pairs: int | None = None) -> Batch:
         """Return frames as one batch, filled up to a number of pairs if one is given."""

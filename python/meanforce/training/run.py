@@ -278,7 +278,7 @@ def _prior(
     }
     terms: list[Potential] = []
     if bonds:
-        terms.append(fit_bonded(frames, bonds, kelvin, num_types, **orders))
+        terms.append(fit_bonded(frames, bonds, kelvin, num_types, True, dihedral_order, improper_order))
     if settings.get("repulsion", True):
         box = None if frames.box is None else np.asarray(frames.box)
         sigmas = smallest_distances(frames.positions, frames.types, box, bonds)

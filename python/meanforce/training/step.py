@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,14 +110,15 @@ class ForceLoss:
 
             slope, total_energy = torch.func.grad_and_value(total)(displacements)
             model_forces = forces_on_beads(slope, first, second, types.shape[0])
-            value = (model_forces - forces).square().sum() * scale
+            value: Tensor = (model_forces - forces).square().sum() * scale
             if samples is None or drawn is None:
                 return value
             kT, n = GAS_CONSTANT * samples.temperature, len(samples.frames.types)
             reference = energies(named, *drawn[:-1]).view(-1, n).sum(1) / kT
             mean = total_energy / (kT * (types.shape[0] // n))
             free_energy = torch.logsumexp(-reference, 0) - math.log(reference.shape[0])
-            return value + samples.weight * (mean + free_energy)
+            value = value + samples.weight * (mean + free_energy)
+            return value
 
         self._plain: Callable[..., tuple[Parameters, Tensor]] = torch.func.grad_and_value(loss)
         self._function = self._plain
@@ -126,7 +127,9 @@ class ForceLoss:
             self._function = torch.compile(self._plain, fullgraph=True, dynamic=False)
             self._untested = True
 
-    def __call__(self, parameters: Parameters, batch: Batch, drawn: Batch | None = None) -> tuple[Parameters, Tensor]:
+    def __call__(
+        self, parameters: Mapping[str, Tensor], batch: Batch, drawn: Batch | None = None
+    ) -> tuple[Parameters, Tensor]:
         """Return the gradient with respect to each parameter, and the loss; `drawn` are frames of the samples."""
         arguments = (_arguments(batch), None if drawn is None else _arguments(drawn))
         values = {name: parameters[name].detach() for name in self._names}
