@@ -20,9 +20,10 @@ def with_noise(frames: Trajectory | Frames, width: Any, temperature: Any, *, cop
 
     Both the force F on x and the noise force N = kT (x - x') / width^2 have that mean, and so has every
     a F + (1 - a) N. Forces and noise are independent at given x; so a = v / (v + <F^2>), with v = (kT / width)^2, has
-    the least variance, bead by bead (doi:10.1038/s41467-026-70818-0, there with more general force maps). Frames without forces are
-    trained on noise alone. The potential learned from these frames is that of x', a little broader than that of x:
-    fit the priors on them too. `StochasticMapping` does the same to atoms on their way to beads.
+    the least variance, bead by bead (doi:10.1038/s41467-026-70818-0, there with more general force maps). Frames
+    without forces are trained on noise alone. The potential learned from these frames is that of x', whose density is a
+    little broader than that of x: fit the priors on them too. `StochasticMapping` does the same to atoms on their way
+    to beads.
 
     Parameters
     ----------

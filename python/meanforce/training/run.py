@@ -273,9 +273,7 @@ def _prior(
 ) -> Potential | None:
     if settings is None:
         return None
-    orders = {
-        name: int(settings.get(name, default)) for name, default in (("dihedral_order", 3), ("improper_order", 0))
-    }
+    dihedral_order, improper_order = int(settings.get("dihedral_order", 3)), int(settings.get("improper_order", 0))
     terms: list[Potential] = []
     if bonds:
         terms.append(fit_bonded(frames, bonds, kelvin, num_types, True, dihedral_order, improper_order))

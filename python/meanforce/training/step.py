@@ -111,14 +111,15 @@ class ForceLoss:
             slope, total_energy = torch.func.grad_and_value(total)(displacements)
             model_forces = forces_on_beads(slope, first, second, types.shape[0])
             value: Tensor = (model_forces - forces).square().sum() * scale
-            if samples is None or drawn is None:
-                return value
+            if samples is not None and drawn is not None:
+                value = value + samples.weight * relative_entropy(named, samples, drawn, total_energy / types.shape[0])
+            return value
+
+        def relative_entropy(named: Parameters, samples: PriorSamples, drawn: Arguments, mean: Tensor) -> Tensor:
+            """Return S from the energy per bead of the data."""
             kT, n = GAS_CONSTANT * samples.temperature, len(samples.frames.types)
             reference = energies(named, *drawn[:-1]).view(-1, n).sum(1) / kT
-            mean = total_energy / (kT * (types.shape[0] // n))
-            free_energy = torch.logsumexp(-reference, 0) - math.log(reference.shape[0])
-            value = value + samples.weight * (mean + free_energy)
-            return value
+            return n * mean / kT + torch.logsumexp(-reference, 0) - math.log(reference.shape[0])
 
         self._plain: Callable[..., tuple[Parameters, Tensor]] = torch.func.grad_and_value(loss)
         self._function = self._plain
