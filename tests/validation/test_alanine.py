@@ -46,7 +46,8 @@ def sampled(example, frames, prior, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_ramachandran_plot(seed):
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
     folder, example = alanine.data_folder(), alanine.example()
     frames = example.load(folder)
     prior = example.fit_prior(frames)
