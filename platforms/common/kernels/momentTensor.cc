@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // MomentTensorForce: U = sum_i NN(x_i), x_i the rotational invariants of
 //     M_{i,lm,c} = sum_j a_c(type_j) W_lc(r_ij) Y_lm(rhat_ij).
-// Moments, and later G = dU/dM in their place, are stored as [bead][lm][channel].
+// Moments, and later G = dU/dM in their place, are stored as [bead][lm][channel].  A `vec` is VECTOR_WIDTH neighbouring channels,
+// which share the harmonics of a pair: one real number on a GPU, a vector on a CPU.
 
 #define NUM_MOMENTS ((MAX_L+1)*(MAX_L+1))
+#define VECTORS (CHANNELS/VECTOR_WIDTH)
 
 /** Real spherical harmonics of a unit vector, as in SphericalHarmonics.h. */
 DEVICE void sphericalHarmonics(real x, real y, real z, real* Y) {
@@ -91,13 +93,13 @@ DEVICE int findInterval(real r, real* f) {
     return interval;
 }
 
-/** One work item for each bead and channel. */
+/** One work item for each bead and vec of channels. */
 KERNEL void computeMoments(int numAtoms, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
         GLOBAL const int* RESTRICT types, GLOBAL const real* RESTRICT filters, GLOBAL const real* RESTRICT typeWeights, GLOBAL real* RESTRICT moments) {
-    for (int index = GLOBAL_ID; index < numAtoms*CHANNELS; index += GLOBAL_SIZE) {
-        int i = index/CHANNELS;
-        int c = index-i*CHANNELS;
-        real sum[NUM_MOMENTS];
+    for (int index = GLOBAL_ID; index < numAtoms*VECTORS; index += GLOBAL_SIZE) {
+        int i = index/VECTORS;
+        int c = (index-i*VECTORS)*VECTOR_WIDTH;
+        vec sum[NUM_MOMENTS];
         for (int lm = 0; lm < NUM_MOMENTS; lm++)
             sum[lm] = 0;
         int count = min(rowCount[i], capacity);
@@ -111,16 +113,16 @@ KERNEL void computeMoments(int numAtoms, GLOBAL const int* RESTRICT rowCount, GL
             int interval = findInterval(delta.w, &f);
             real g = 1-f;
             real B0 = ONE_SIXTH*g*g*g, B1 = 4*ONE_SIXTH-f*f*(1-0.5f*f), B2 = 4*ONE_SIXTH-g*g*(1-0.5f*g), B3 = ONE_SIXTH*f*f*f;
-            real a = typeWeights[types[j]*CHANNELS+c];
+            vec a = VLOAD(typeWeights+types[j]*CHANNELS+c);
             for (int l = 0; l <= MAX_L; l++) {
                 int t = (interval*(MAX_L+1)+l)*CHANNELS+c;
-                real W = a*(B0*filters[t] + B1*filters[t+FILTER_STRIDE] + B2*filters[t+2*FILTER_STRIDE] + B3*filters[t+3*FILTER_STRIDE]);
+                vec W = a*(B0*VLOAD(filters+t)+B1*VLOAD(filters+t+FILTER_STRIDE)+B2*VLOAD(filters+t+2*FILTER_STRIDE)+B3*VLOAD(filters+t+3*FILTER_STRIDE));
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++)
                     sum[lm] += W*Y[lm];
             }
         }
         for (int lm = 0; lm < NUM_MOMENTS; lm++)
-            moments[(i*NUM_MOMENTS+lm)*CHANNELS+c] = sum[lm];
+            VSTORE(sum[lm], moments+(i*NUM_MOMENTS+lm)*CHANNELS+c);
     }
 }
 
@@ -260,22 +262,22 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
 }
 
 /**
- * One work item for each bead and channel: the force on the bead from all its neighbours.  G_i pulls on them through M_i, and
+ * One work item for each bead and vec of channels: the force on the bead from all its neighbours.  G_i pulls on them through M_i, and
  * G_j on the bead through M_j; Y_lm(-n) = (-1)^l Y_lm(n).
  */
 KERNEL void computeForces(int numAtoms, int paddedNumAtoms, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
         GLOBAL const int* RESTRICT types, GLOBAL const real* RESTRICT filters, GLOBAL const real* RESTRICT typeWeights, GLOBAL const real* RESTRICT G,
         GLOBAL mm_ulong* RESTRICT forceBuffers) {
-    for (int index = GLOBAL_ID; index < numAtoms*CHANNELS; index += GLOBAL_SIZE) {
-        int i = index/CHANNELS;
-        int c = index-i*CHANNELS;
+    for (int index = GLOBAL_ID; index < numAtoms*VECTORS; index += GLOBAL_SIZE) {
+        int i = index/VECTORS;
+        int c = (index-i*VECTORS)*VECTOR_WIDTH;
         int count = min(rowCount[i], capacity);
         if (count > 0) {
-            real Gi[NUM_MOMENTS];
+            vec Gi[NUM_MOMENTS];
             for (int lm = 0; lm < NUM_MOMENTS; lm++)
-                Gi[lm] = G[(i*NUM_MOMENTS+lm)*CHANNELS+c];
-            real ai = typeWeights[types[i]*CHANNELS+c];
-            real forceX = 0, forceY = 0, forceZ = 0;
+                Gi[lm] = VLOAD(G+(i*NUM_MOMENTS+lm)*CHANNELS+c);
+            vec ai = VLOAD(typeWeights+types[i]*CHANNELS+c);
+            vec forceX = 0, forceY = 0, forceZ = 0;
             for (int k = 0; k < count; k++) {
                 int j = rows[i*capacity+k];
                 real4 delta = rowDeltas[i*capacity+k];
@@ -288,16 +290,16 @@ KERNEL void computeForces(int numAtoms, int paddedNumAtoms, GLOBAL const int* RE
                 real g = 1-f;
                 real B0 = ONE_SIXTH*g*g*g, B1 = 4*ONE_SIXTH-f*f*(1-0.5f*f), B2 = 4*ONE_SIXTH-g*g*(1-0.5f*g), B3 = ONE_SIXTH*f*f*f;
                 real dB0 = -0.5f*g*g, dB1 = f*(1.5f*f-2), dB2 = -g*(1.5f*g-2), dB3 = 0.5f*f*f;
-                real aj = typeWeights[types[j]*CHANNELS+c];
-                real radial = 0, gradientX = 0, gradientY = 0, gradientZ = 0;
+                vec aj = VLOAD(typeWeights+types[j]*CHANNELS+c);
+                vec radial = 0, gradientX = 0, gradientY = 0, gradientZ = 0;
                 for (int l = 0; l <= MAX_L; l++) {
                     int t = (interval*(MAX_L+1)+l)*CHANNELS+c;
-                    real C0 = filters[t], C1 = filters[t+FILTER_STRIDE], C2 = filters[t+2*FILTER_STRIDE], C3 = filters[t+3*FILTER_STRIDE];
-                    real W = B0*C0+B1*C1+B2*C2+B3*C3;
-                    real dWdr = -INV_SPACING*(dB0*C0+dB1*C1+dB2*C2+dB3*C3);
-                    real sign = (l%2 == 0 ? ai : -ai);
+                    vec C0 = VLOAD(filters+t), C1 = VLOAD(filters+t+FILTER_STRIDE), C2 = VLOAD(filters+t+2*FILTER_STRIDE), C3 = VLOAD(filters+t+3*FILTER_STRIDE);
+                    vec W = B0*C0+B1*C1+B2*C2+B3*C3;
+                    vec dWdr = -INV_SPACING*(dB0*C0+dB1*C1+dB2*C2+dB3*C3);
+                    vec sign = (l%2 == 0 ? 1 : -1)*ai;
                     for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
-                        real h = aj*Gi[lm]+sign*G[(j*NUM_MOMENTS+lm)*CHANNELS+c];
+                        vec h = aj*Gi[lm]+sign*VLOAD(G+(j*NUM_MOMENTS+lm)*CHANNELS+c);
                         radial += dWdr*h*Y[lm];
                         gradientX += W*h*Yx[lm];
                         gradientY += W*h*Yy[lm];
@@ -310,9 +312,9 @@ KERNEL void computeForces(int numAtoms, int paddedNumAtoms, GLOBAL const int* RE
                 forceY += gradientY*inverseR+radial*y;
                 forceZ += gradientZ*inverseR+radial*z;
             }
-            ATOMIC_ADD(&forceBuffers[i], (mm_ulong) realToFixedPoint(forceX));
-            ATOMIC_ADD(&forceBuffers[i+paddedNumAtoms], (mm_ulong) realToFixedPoint(forceY));
-            ATOMIC_ADD(&forceBuffers[i+2*paddedNumAtoms], (mm_ulong) realToFixedPoint(forceZ));
+            ATOMIC_ADD(&forceBuffers[i], (mm_ulong) realToFixedPoint(VSUM(forceX)));
+            ATOMIC_ADD(&forceBuffers[i+paddedNumAtoms], (mm_ulong) realToFixedPoint(VSUM(forceY)));
+            ATOMIC_ADD(&forceBuffers[i+2*paddedNumAtoms], (mm_ulong) realToFixedPoint(VSUM(forceZ)));
         }
     }
 }
