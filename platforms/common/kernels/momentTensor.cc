@@ -151,6 +151,29 @@ DEVICE real sumProducts(int sum, int c, GLOBAL const int* RESTRICT productStart,
 #endif
 
 /**
+ * y = W^T x for a matrix of rows of y's length, each work item some vecs of y: on a GPU numbers LOCAL_ID, LOCAL_ID+LOCAL_SIZE, ...,
+ * with which it can go on without a barrier.  On a CPU there is one work item, and numbers beyond the last whole vec are
+ * computed alone.
+ */
+DEVICE void multiply(int inputs, int outputs, GLOBAL const real* RESTRICT matrix, LOCAL_ARG const real* x, LOCAL_ARG real* y) {
+    for (int o = LOCAL_ID*VECTOR_WIDTH; o < outputs; o += LOCAL_SIZE*VECTOR_WIDTH) {
+        if (o+VECTOR_WIDTH <= outputs) {
+            vec sum = 0;
+            for (int in = 0; in < inputs; in++)
+                sum += VLOAD(matrix+in*outputs+o)*x[in];
+            VSTORE(sum, y+o);
+        }
+        else
+            for (int k = o; k < outputs; k++) {
+                real sum = 0;
+                for (int in = 0; in < inputs; in++)
+                    sum += matrix[in*outputs+k]*x[in];
+                y[k] = sum;
+            }
+    }
+}
+
+/**
  * One work group for each bead: features, the network forwards and backwards, G.  Parameters of all layers follow each other,
  * weights as [type][input][output], transposed as [type][output][input], so that both directions read consecutive numbers.
  */
@@ -198,10 +221,9 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
         for (int layer = 0; layer < NUM_LAYERS; layer++) {
             int inputs = layerSizes[layer], outputs = layerSizes[layer+1];
             int next = start+inputs;
+            multiply(inputs, outputs, weights+weightStart+type*inputs*outputs, value+start, value+next);
             for (int o = LOCAL_ID; o < outputs; o += LOCAL_SIZE) {
-                real sum = biases[biasStart+type*outputs+o];
-                for (int in = 0; in < inputs; in++)
-                    sum += weights[weightStart+(type*inputs+in)*outputs+o]*value[start+in];
+                real sum = value[next+o]+biases[biasStart+type*outputs+o];
                 real slope = 1;
                 if (layer < NUM_LAYERS-1) {
                     // Through exp(): some compilers replace tanh() by an approximation of very low accuracy.
@@ -239,12 +261,10 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
             int next = start;
             start -= inputs;
             weightStart -= NUM_TYPES*inputs*outputs;
-            for (int in = LOCAL_ID; in < inputs; in += LOCAL_SIZE) {
-                real sum = 0;
-                for (int o = 0; o < outputs; o++)
-                    sum += transposed[weightStart+(type*outputs+o)*inputs+in]*gradient[next+o];
-                gradient[start+in] *= sum;
-            }
+            // The values of units are no longer needed.
+            multiply(outputs, inputs, transposed+weightStart+type*outputs*inputs, gradient+next, value+start);
+            for (int in = LOCAL_ID; in < inputs; in += LOCAL_SIZE)
+                gradient[start+in] *= value[start+in];
             SYNC_THREADS
         }
         for (int c = LOCAL_ID; c < CHANNELS; c += LOCAL_SIZE) {

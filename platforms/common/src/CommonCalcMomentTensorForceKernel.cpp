@@ -43,7 +43,7 @@ void CommonCalcMomentTensorForceKernel::initializeModel(const BeadForce& beadFor
                 " on this platform, found "+to_string(numUnits));
     // On a CPU the largest vectors that make up all channels.
     for (vectorWidth = (cc.getIsCPU() ? 8 : 1); channels%vectorWidth != 0; vectorWidth /= 2);
-    networkBlockSize = min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()});
+    networkBlockSize = (cc.getIsCPU() ? 1 : min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()}));
     int numAtoms = cc.getNumAtoms();
     filters.initialize(cc, (numFunctions+7)*(maxL+1)*channels, realSize, "momentTensorFilters");
     typeWeights.initialize(cc, numTypes*channels, realSize, "momentTensorTypeWeights");
