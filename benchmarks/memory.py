@@ -3,8 +3,8 @@
 
 python benchmarks/memory.py [--quick] [--large] [--output memory.json]
 
-Velocities of free particles with the kernel 5 exp(-t/0.2) + exp(-t/1.5) + 4 exp(-t) cos 6t, sampled exactly at intervals
-of 0.05. `--large` streams 10,000 beads x 10,000 frames and reports the peak memory of this process. gleqpy needs its
+Velocities of free particles with the kernel 5 exp(-t/0.2) + exp(-t/1.5) + 4 exp(-t) cos 6t, sampled exactly every
+0.05. `--large` streams 10,000 beads x 10,000 frames and reports the peak memory of this process. gleqpy needs its
 package and ase; its inversion gets finite differences for the acceleration, as it asks for.
 """
 
