@@ -124,7 +124,7 @@ def test_a_drift_is_refused_or_removed(free, tmp_path):
     arguments = ["extract-memory", path, "--max-time", 5, "--cosines", 1, "--output", tmp_path]
     status, _, mistakes = run(arguments)
     assert status == 2
-    assert "all beads drift with (0.5, " in mistakes
+    assert "all beads drift with (0." in mistakes
     assert "--remove-drift" in mistakes
     status, _, mistakes = run([*arguments, "--remove-drift"])
     assert status == 0, mistakes
