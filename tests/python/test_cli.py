@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from meanforce import __version__, cli
-from meanforce.demo.report import Curve, Quantity, format_value, html_report, measured, plot, terminal_table
+from meanforce.report import Curve, Quantity, format_value, html_report, measured, plot, terminal_table
 from meanforce.demo.stages import Run, part
 
 

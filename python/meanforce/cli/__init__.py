@@ -12,6 +12,7 @@ from .check import check
 from .demo import demo
 from .extractmemory import extract_memory
 from .guard import console, errors
+from .map import map_command
 
 __all__ = ["app", "console", "errors", "main"]
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(check)
 app.command()(extract_memory)
 app.add_typer(demo, name="demo")
+app.command("map")(map_command)
 
 
 def main() -> None:
