@@ -12,7 +12,7 @@ from openmm import app
 
 from gle_physics import TEMPERATURE
 from meanforce import GLEIntegrator, MemoryKernel, cli
-from meanforce.data import GROUP, CGReporter
+from meanforce.data import CGReporter
 from meanforce.mapping import Mapping
 from memory_data import THREE, distance
 
@@ -120,7 +120,7 @@ def test_a_thermostat_is_noticed(tmp_path):
 def test_a_drift_is_refused_or_removed(free, tmp_path):
     path = shutil.copy(free, tmp_path / "drift.h5")
     with h5py.File(path, "r+") as file:
-        file[f"{GROUP}/velocity/value"][:] += np.array([0.5, 0.0, 0.0])
+        file["particles/beads/velocity/value"][:] += np.array([0.5, 0.0, 0.0])
     arguments = ["extract-memory", path, "--max-time", 5, "--cosines", 1, "--output", tmp_path]
     status, _, mistakes = run(arguments)
     assert status == 2

@@ -166,7 +166,7 @@ def kernel_of_trajectory(
 
 def write_result(result: MemoryResult, folder: str | Path) -> None:
     """Write kernel.json, memory.json, and plots of the VACF, K, its integral and its spectrum (SVG, report.html)."""
-    from ..demo.report import Curve, Quantity, html_report, measured, plot
+    from ..report import Curve, Quantity, html_report, measured, plot
 
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
