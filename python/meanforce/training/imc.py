@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
+import torch
 from scipy import linalg
 
 from ..potentials import PairSpline, Potential
@@ -17,13 +18,17 @@ from .splinebasis import linear_continuation, with_coefficients, with_repulsive_
 from .splinesums import expected_sums, spline_sums
 
 LARGEST_CHANGE = 2.0
-"""Largest change of a coefficient in one iteration, in kT; larger ones are scaled down as a whole."""
+"""Largest change of a pair potential where beads meet, in kT; larger corrections are scaled down as a whole."""
+
+OFTEN_MET = 0.2
+"""Beads meet where g(r) of target and model exceed this."""
 
 
 class InverseMonteCarlo(PairIteration):
     r"""Corrects all pair potentials of a model at once, by the fluctuations of its sample.
 
-    The method is that of Lyubartsev and Laaksonen, doi:10.1103/PhysRevE.52.3730. With S_k = sum over pairs of B_k(r), the observable of coefficient k, d<S_k>/dc_l = -Cov(S_k, S_l) / kT, and
+    The method is that of Lyubartsev and Laaksonen, doi:10.1103/PhysRevE.52.3730. With S_k = sum over pairs of B_k(r),
+    the observable of coefficient k, d<S_k>/dc_l = -Cov(S_k, S_l) / kT, and
 
         Cov(S) dc = alpha kT (<S> - S_target)
 
@@ -69,7 +74,7 @@ class InverseMonteCarlo(PairIteration):
         free = sums @ reduced.matrix
         covariance = np.atleast_2d(np.cov(free, rowvar=False))
         change = reduced.solve(covariance, free.mean(axis=0) - wanted @ reduced.matrix, self._regularization) * self._kT
-        largest = float(np.abs(change).max())
+        largest = reduced.largest_change(change)
         scale = self._alpha * min(1.0, LARGEST_CHANGE * self._kT / max(largest, 1e-300))
         updated = reduced.apply(pair, scale * change)
         return Correction(self.with_pressure(updated, seen), {"largest_change": scale * largest})
@@ -89,6 +94,7 @@ class SplineCoordinates:
     def __init__(self, potential: PairSpline, targets: Mapping[Pair, RDF], found: Mapping[Pair, RDF]) -> None:
         rows, functions = potential.coefficients.shape
         self._starts: dict[int, int] = {}
+        self._met: dict[int, np.ndarray] = {}
         blocks = []
         pairs = {potential.pair_index(*pair): pair for pair in targets}
         for row in range(rows):
@@ -102,7 +108,15 @@ class SplineCoordinates:
             start = max(1, int(target.r[sampled[0]] / potential.basis.spacing))
             self._starts[row] = start
             blocks.append(linear_continuation(functions, start))
+            often = (target.g > OFTEN_MET) & (model.g > OFTEN_MET) & (target.r < potential.cutoff)
+            with torch.no_grad():
+                self._met[row] = potential.basis(torch.from_numpy(target.r[often])).numpy()
         self.matrix = linalg.block_diag(*blocks)
+
+    def largest_change(self, change: np.ndarray) -> float:
+        """Return the largest change of a pair potential at distances where beads often meet, in kJ/mol."""
+        rows = (self.matrix @ change).reshape(-1, next(iter(self._met.values())).shape[1])
+        return max(float(np.abs(values @ rows[row]).max(initial=0.0)) for row, values in self._met.items())
 
     @staticmethod
     def solve(hessian: np.ndarray, right: np.ndarray, regularization: float) -> np.ndarray:
