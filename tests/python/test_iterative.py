@@ -99,10 +99,10 @@ class TwoBeads:
 @pytest.fixture(scope="module")
 def two_beads():
     """The truth, its configurations, and a potential to start from."""
-    truth = lennard_jones(epsilon=1.0)
+    truth = lennard_jones()
     sample = TwoBeads(count=8000, seed=9).sample(truth)
     frames = Frames(sample.positions, sample.box, types=sample.types)
-    start = with_coefficients(truth, truth.coefficients.detach().numpy() * 0.6)
+    start = with_coefficients(truth, truth.coefficients.detach().numpy() * 0.5)
     return truth, frames, start
 
 
