@@ -68,7 +68,7 @@ def u_of(potential: PairSpline, r: np.ndarray, row: int = 0) -> np.ndarray:
 class TwoBeads:
     """A Sampler of two beads in a periodic cube, by exact inversion of the distribution of their distance."""
 
-    def __init__(self, count: int = 3000, edge: float = 1.3, seed: int = 1) -> None:
+    def __init__(self, count: int = 2000, edge: float = 1.3, seed: int = 1) -> None:
         self.temperature, self.types, self.box = TEMPERATURE, np.zeros(2, dtype=int), edge * np.eye(3)
         self._count, self._seed, self.samples = count, seed, 0
 
@@ -305,8 +305,8 @@ def test_liquids_get_their_potential_back(liquid, name):
     result = METHODS[name](targets, TEMPERATURE).fit(start, liquid_sampler(truth.num_types), iterations=5)
     errors = [step.error for step in result.history]
     noise = np.mean([g.standard_error.mean() for g in result.history[-1].distributions.values()])
-    assert errors[-1] < 0.3 * errors[0]
-    assert errors[-1] < 3 * noise
+    assert errors[0] > 1.5 * noise
+    assert errors[-1] < 1.7 * noise
     r = np.linspace(0.27, 0.5, 50)
     for row in range(len(truth.coefficients)):
         weights = np.exp(-u_of(truth, r, row) / KT) * r**2
@@ -321,13 +321,13 @@ def test_pressure_comes_back_too(liquid):
     if truth.num_types > 1:
         pytest.skip("one type is enough")
     shifted = truth.coefficients.detach().numpy().copy()
-    shifted[0, 8:] -= 0.12 * KT * np.linspace(1, 0, FUNCTIONS - 8)
+    shifted[0, 8:] -= 0.3 * KT * np.linspace(1, 0, FUNCTIONS - 8)
     start = with_coefficients(truth, shifted)
     method = IterativeBoltzmannInversion(targets, TEMPERATURE, pressure=pressure, pressure_fraction=0.7)
     result = method.fit(start, liquid_sampler(), iterations=5)
     pressures = [step.pressure for step in result.history]
-    assert abs(pressures[0] - pressure) > 10 * error
-    assert abs(np.mean(pressures[-2:]) - pressure) < 0.25 * abs(pressures[0] - pressure)
+    assert abs(pressures[0] - pressure) > 8 * error
+    assert abs(np.mean(pressures[-2:]) - pressure) < 0.4 * abs(pressures[0] - pressure)
 
 
 class KilledError(Exception):
@@ -426,12 +426,13 @@ def test_sampler_refuses_what_it_cannot_run():
         OpenMMSampler(np.zeros((3, 4, 3)), 300.0, replicas=2)
     with pytest.raises(ValueError, match="`friction` must be positive"):
         OpenMMSampler(np.zeros((4, 3)), 300.0, friction=0.0)
-    bad = with_coefficients(lennard_jones(), np.where(np.arange(FUNCTIONS) < 3, 1e9, 0.0)[None])
+    stiff = HarmonicBonds(1, [(0, 0)], [1e6], [0.3])
+    stiff.set_bonds([0, 0], [(0, 1)])
     sampler = OpenMMSampler(
-        np.random.default_rng(0).uniform(0, 0.3, (30, 3)), 300.0, platform="CPU", threads=1, production=1.0, seed=1
+        [[0, 0, 0], [0.31, 0, 0]], 300.0, bonds=[(0, 1)], time_step=0.05, equilibration=50.0, platform="Reference"
     )
-    with pytest.raises(ValueError, match="became unstable between"):
-        sampler.sample(with_coefficients(bad, -bad.coefficients.detach().numpy() * 1e3))
+    with pytest.raises(ValueError, match="became unstable between 0 and 50 ps: a smaller `time_step`"):
+        sampler.sample(stiff)
 
 
 def test_settings_out_of_range_are_refused():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A coarse-grained water from the g(r) of TIP4P/2005, where the shared data are present; short. See tests/validation."""
+"""One-bead water from the g(r) of TIP4P/2005, where the shared data are present; short. See tests/validation."""
 
 from __future__ import annotations
 

@@ -13,15 +13,15 @@ from scipy import linalg
 from ..potentials import PairSpline, Potential
 from ..structure import RDF
 from .ibi import PairIteration
-from .iteration import SAMPLED_G, Correction, Pair, Seen
+from .iteration import Correction, Pair, Seen
 from .splinebasis import linear_continuation, with_coefficients, with_repulsive_core
 from .splinesums import expected_sums, spline_sums
 
 LARGEST_CHANGE = 2.0
 """Largest change of a pair potential where beads meet, in kT; larger corrections are scaled down as a whole."""
 
-OFTEN_MET = 0.2
-"""Beads meet where g(r) of target and model exceed this."""
+OFTEN_MET = 0.1
+"""Beads meet where g(r) of target and model exceed this; below the first such distance potentials are extrapolated."""
 
 
 class InverseMonteCarlo(PairIteration):
@@ -83,7 +83,7 @@ class InverseMonteCarlo(PairIteration):
 class SplineCoordinates:
     """The coefficients that data determine, of all pairs of types with a target, in one vector.
 
-    Below the first distance that both target and model sample, coefficients go on as a straight line.
+    Below the first distance that both target and model often visit, coefficients go on as a straight line.
 
     Attributes
     ----------
@@ -102,13 +102,13 @@ class SplineCoordinates:
                 blocks.append(np.zeros((functions, 0)))
                 continue
             target, model = targets[pairs[row]], found[pairs[row]]
-            sampled = np.flatnonzero((target.g > SAMPLED_G) & (model.g > SAMPLED_G) & (target.r < potential.cutoff))
-            if len(sampled) == 0:
+            often = (target.g > OFTEN_MET) & (model.g > OFTEN_MET) & (target.r < potential.cutoff)
+            if not often.any():
                 raise ValueError("the g(r) of model and target have no sampled distance within the cutoff in common")
-            start = max(1, int(target.r[sampled[0]] / potential.basis.spacing))
+            # The function whose centre lies just before: data fix those further in by their tails alone.
+            start = min(int(target.r[often][0] / potential.basis.spacing) + 1, functions - 2)
             self._starts[row] = start
             blocks.append(linear_continuation(functions, start))
-            often = (target.g > OFTEN_MET) & (model.g > OFTEN_MET) & (target.r < potential.cutoff)
             with torch.no_grad():
                 self._met[row] = potential.basis(torch.from_numpy(target.r[often])).numpy()
         self.matrix = linalg.block_diag(*blocks)
@@ -121,7 +121,7 @@ class SplineCoordinates:
     @staticmethod
     def solve(hessian: np.ndarray, right: np.ndarray, regularization: float) -> np.ndarray:
         """Return the solution of a symmetric system, regularised after scaling to a unit diagonal."""
-        size = np.sqrt(np.maximum(np.diagonal(hessian), 1e-12 * np.diagonal(hessian).max() + 1e-300))
+        size = np.sqrt(np.maximum(np.diagonal(hessian), 1e-4 * np.diagonal(hessian).max() + 1e-300))
         scaled = hessian / np.outer(size, size) + regularization * np.eye(len(size))
         return np.asarray(np.linalg.lstsq(scaled, right / size, rcond=1e-12)[0] / size)
 

@@ -124,7 +124,8 @@ class RelativeEntropy(StructureIteration):
                 break
             step *= min(1.0, LARGEST_CHANGE * self._kT / largest)
             reached = _effective_size(_weights(sums @ (change + step), beta))
-            if steps > 0 and reached < self._minimum_ess:
+            too_far = coordinates.largest_change(change + step) > LARGEST_CHANGE * self._kT * (1 + 1e-9)
+            if steps > 0 and (reached < self._minimum_ess or too_far):
                 break
             change, ess, steps = change + step, reached, steps + 1
             if ess < self._minimum_ess:  # the first step needs no reweighting, the next would
