@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 #: Submodules loaded when they are first used, as ``meanforce.potentials``: some import torch, all take time.
-_LAZY = ("data", "mapping", "memory", "potentials", "replicas", "structure", "training")
+_LAZY = ("data", "identifiability", "mapping", "memory", "potentials", "replicas", "structure", "testing", "training")
 
 if not TYPE_CHECKING:  # else every misspelt attribute would pass for one of these
 

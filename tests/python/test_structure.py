@@ -65,7 +65,7 @@ def test_search_tree_and_distance_matrix_find_the_same_pairs(monkeypatch):
     x = ideal_gas(1, 300, box)[0] + 3 * np.diagonal(box)
     found = []
     for limit in (10, 1000):
-        monkeypatch.setattr(structure, "ALL_PAIRS_LIMIT", limit)
+        monkeypatch.setattr(structure.radial, "ALL_PAIRS_LIMIT", limit)
         first, second, displacements = structure.pairs_within(x, box, 0.5)
         order = np.lexsort((second, first))
         found.append((first[order], second[order], displacements[order]))

@@ -10,7 +10,9 @@ import typer
 
 from .check import check
 from .demo import demo
+from .extractmemory import extract_memory
 from .guard import console, errors
+from .map import map_command
 
 __all__ = ["app", "console", "errors", "main"]
 
@@ -20,7 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(check)
+app.command()(extract_memory)
 app.add_typer(demo, name="demo")
+app.command("map")(map_command)
 
 
 def main() -> None:

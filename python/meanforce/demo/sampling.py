@@ -15,7 +15,7 @@ from openmm import app, unit
 from .. import memory, structure
 from ..data import CGReporter, Trajectory
 from ..mapping import Mapping
-from .report import Value, measured
+from ..report import Value, measured
 from .stages import Advance
 
 _CHUNK = 50  # steps between two looks at the progress bar and at Ctrl-C
@@ -72,12 +72,8 @@ def jackknife(blocks: np.ndarray, quantity: Callable[[np.ndarray], float]) -> Va
     quantity : callable
         Maps such a curve to a number, linearly or not.
     """
-    n = len(blocks)
-    left_out = (
-        np.array([quantity(np.delete(blocks, b, axis=0).mean(axis=0)) for b in range(n)]) if n > 1 else np.zeros(1)
-    )
-    error = np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2)) if n > 1 else float("nan")
-    return measured(quantity(blocks.mean(axis=0)), float(error))
+    value, error = structure.jackknife(blocks, quantity)
+    return measured(float(value), float(error))
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from ..gle import GLEIntegrator
 from ..mapping import Mapping
 from ..memorykernel import MemoryKernel
 from ..modelfile import export
+from ..report import Curve, Quantity, html_report, measured, plot, terminal_table
 from . import sampling
-from .report import Curve, Quantity, html_report, measured, plot, terminal_table
 from .sampling import Structure, dynamic_quantities, make_simulation, run_steps, velocity_correlation
 from .stages import Advance, Run, part, write_text
 

@@ -132,8 +132,16 @@ def html_report(
     )
     figures = "".join(f"<figure>{text}</figure>" for text in plots)
     details = "".join(row([key, str(value)]) for key, value in facts.items())
+    body = (
+        f"<p>{html.escape(introduction)}</p><table>{head}{body}</table>{figures}"
+        f"<h2>How it was made</h2><table>{details}</table>"
+    )
+    return page(title, body)
+
+
+def page(title: str, body: str) -> str:
+    """Return a self-contained HTML page of a title and a body that is HTML already."""
     return (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1><p>{html.escape(introduction)}</p>"
-        f"<table>{head}{body}</table>{figures}<h2>How it was made</h2><table>{details}</table></body></html>\n"
+        f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
     )
