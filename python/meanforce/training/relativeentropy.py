@@ -54,7 +54,7 @@ class RelativeEntropy(StructureIteration):
     r_max, bins
         Of the g(r) that are compared, if the target is Frames.
     seed : int
-        Of the choice of target frames.
+        Of the division of the target's frames.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class RelativeEntropy(StructureIteration):
         self._minimum_ess, self._regularization = float(minimum_ess), float(regularization)
         self._learning_rate, self._updates, self._target_batch = float(learning_rate), int(updates), int(target_batch)
         self._seed = int(seed)
+        self._joined: dict[tuple[int, float], list[JoinedFrames]] = {}
 
     def settings(self) -> dict[str, Any]:
         """Return what a continued run must agree in."""
@@ -159,9 +160,9 @@ class RelativeEntropy(StructureIteration):
         energies, ess, steps = start, 1.0, 0
         for _ in range(self._updates):
             optimizer.zero_grad(set_to_none=True)
-            chosen = self._frames[self._batch(done + steps)]
-            target = list(joined_batches(chosen.positions, chosen.types, chosen.box, model.cutoff))
-            self._add_gradient(model, target, np.full(len(chosen), beta / len(chosen)))
+            target = self._target(done + steps, model.cutoff)
+            count = sum(batch.shape[0] for batch in target)
+            self._add_gradient(model, target, np.full(count, beta / count))
             self._add_gradient(model, own, -beta * _weights(energies - start, beta))
             before = {name: value.detach().clone() for name, value in model.state_dict().items()}
             optimizer.step()
@@ -176,10 +177,17 @@ class RelativeEntropy(StructureIteration):
         details = {"ess": ess, "updates": float(steps)}
         return Correction(model, details, {"optimizer": optimizer.state_dict(), "done": done + steps})
 
-    def _batch(self, step: int) -> np.ndarray:
+    def _target(self, step: int, cutoff: float) -> list[JoinedFrames]:
+        """Return the target frames of one step: the parts of a random division, in turn, with pairs found only once."""
         assert self._frames is not None
-        count = min(self._target_batch, len(self._frames))
-        return np.random.default_rng((self._seed, step)).choice(len(self._frames), count, replace=False)
+        parts = max(1, len(self._frames) // self._target_batch)
+        part = step % parts
+        if (part, cutoff) not in self._joined:
+            order = np.random.default_rng(self._seed).permutation(len(self._frames))
+            chosen = self._frames[np.sort(np.array_split(order, parts)[part])]
+            batches = joined_batches(chosen.positions, chosen.types, chosen.box, cutoff)
+            self._joined[part, cutoff] = list(batches)
+        return self._joined[part, cutoff]
 
     def _energies(self, model: Potential, batches: list[JoinedFrames]) -> np.ndarray:
         with torch.no_grad():
