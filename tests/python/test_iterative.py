@@ -141,14 +141,24 @@ def test_a_network_learns_by_relative_entropy(two_beads):
     settings = {"r_max": CUTOFF, "bins": 60, "learning_rate": 0.01, "updates": 12, "target_batch": 4000}
     method = RelativeEntropy(frames, TEMPERATURE, **settings)
     result = method.fit(network, TwoBeads(count=600), fixed=start, iterations=7)
-    assert all(step.details["ess"] > 0 for step in result.history)
+    assert all(step.details["ess"] > 0.5 for step in result.history)
+    reversed_sign = RelativeEntropy(frames, TEMPERATURE, **settings)
+    reversed_sign._kT = -KT
+    contact = np.array([[[0, 0, 0], [0.32, 0, 0]], [[0, 0, 0], [0.5, 0, 0]]])
+
+    def well(model):
+        energies = energies_and_forces(model, contact, [0, 0], forces=False)[0]
+        return energies[0] - energies[1]
+
+    assert well(result.history[1].potential) < well(network)  # the target has the deeper well
+    assert well(reversed_sign.fit(network, TwoBeads(count=600), fixed=start, iterations=1).potential) > well(network)
 
     def error(model):
         sample = TwoBeads(count=4000, seed=4).sample(model)
         found = structure.rdf(sample.positions, sample.box, CUTOFF, 60)
         return structure.rdf_error(found, structure.rdf(frames.positions, frames.box, CUTOFF, 60), CUTOFF)
 
-    assert error(Sum(result.potential, start)) < 0.5 * error(Sum(network, start))
+    assert error(Sum(result.potential, start)) < 0.65 * error(Sum(network, start))
     assert error(truth) < 0.3 * error(Sum(network, start))
 
 
@@ -302,16 +312,18 @@ def liquid(request):
 def test_liquids_get_their_potential_back(liquid, name):
     truth, _, targets, _ = liquid
     start = with_coefficients(truth, 0.5 * truth.coefficients.detach().numpy())
-    result = METHODS[name](targets, TEMPERATURE).fit(start, liquid_sampler(truth.num_types), iterations=5)
+    sampler = liquid_sampler(truth.num_types, production=8.0 * truth.num_types)  # each pair of types has fewer pairs
+    result = METHODS[name](targets, TEMPERATURE).fit(start, sampler, iterations=5)
     errors = [step.error for step in result.history]
     noise = np.mean([g.standard_error.mean() for g in result.history[-1].distributions.values()])
     assert errors[0] > 1.5 * noise
-    assert errors[-1] < 1.7 * noise
+    assert errors[-1] < 2 * noise
     r = np.linspace(0.27, 0.5, 50)
     for row in range(len(truth.coefficients)):
         weights = np.exp(-u_of(truth, r, row) / KT) * r**2
         wrong = np.average(np.abs(u_of(result.potential, r, row) - u_of(truth, r, row)), weights=weights)
-        assert wrong < 0.15 * KT
+        assert wrong < 0.2 * KT
+        assert wrong < 0.7 * np.average(np.abs(0.5 * u_of(truth, r, row)), weights=weights)
     assert result.best.error == min(errors)
 
 

@@ -84,6 +84,7 @@ class RelativeEntropy(StructureIteration):
         self._minimum_ess, self._regularization = float(minimum_ess), float(regularization)
         self._learning_rate, self._updates, self._target_batch = float(learning_rate), int(updates), int(target_batch)
         self._seed = int(seed)
+        self._sums: dict[tuple[float, int, int], np.ndarray] = {}
         self._joined: dict[tuple[int, float], list[JoinedFrames]] = {}
 
     def settings(self) -> dict[str, Any]:
@@ -137,9 +138,12 @@ class RelativeEntropy(StructureIteration):
     def _wanted(self, potential: PairSpline, seen: Seen) -> np.ndarray:
         """Return <S_k> of the target."""
         if self._frames is not None:
-            frames = self._frames
-            sums = spline_sums(potential, np.asarray(frames.positions), np.asarray(frames.types), frames.box)
-            return np.asarray(sums.mean(axis=0))
+            basis = (potential.cutoff, potential.functions, potential.exclude_bonds)
+            if basis not in self._sums:
+                frames = self._frames
+                sums = spline_sums(potential, np.asarray(frames.positions), np.asarray(frames.types), frames.box)
+                self._sums[basis] = sums.mean(axis=0)
+            return self._sums[basis]
         if seen.sample.box is None:
             raise ValueError("without a periodic box g(r) has no density: give Frames as target")
         return expected_sums(potential, self._targets, seen.sample.types, seen.sample.box)
