@@ -58,7 +58,7 @@ def water_sampler(molecules: int, replicas: int, production: float, platform: st
 def test_the_target_is_water():
     height, place = structure.first_peak(target_rdf())
     assert height == pytest.approx(3.184, abs=0.01)
-    assert place == pytest.approx(0.2791, abs=0.001)
+    assert place == pytest.approx(0.2791, abs=0.002)
 
 
 def test_three_corrections_bring_water_near():
@@ -66,7 +66,7 @@ def test_three_corrections_bring_water_near():
     target = target_rdf()
     start = potential_of_mean_force(target, TEMPERATURE, CUTOFF, 42)
     method = IterativeBoltzmannInversion(target, TEMPERATURE)
-    history = method.fit(start, water_sampler(160, 2, 4.0), iterations=4).history
+    history = method.fit(start, water_sampler(176, 2, 4.0), iterations=4).history
     errors = [step.error for step in history]
     assert errors[0] > 0.05  # the potential of mean force is not a pair potential
     assert errors[-1] < 0.04  # 0.02 takes longer runs
