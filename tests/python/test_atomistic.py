@@ -309,6 +309,60 @@ def test_mlcg_layout_round_trip(tmp_path):
         MlcgTrajectory(path, "train/gly", forces="cg_forces")
 
 
+GRO = """two
+    4
+    1ALA      N    1   0.100   0.100   0.100
+    1ALA     CA    2   0.200   0.100   0.100
+    1ALA      C    3   0.300   0.100   0.100
+    2SOL     OW    4   0.900   0.100   0.100
+   2.0 2.0 2.0
+"""
+DATA = """LAMMPS
+
+3 atoms
+1 bonds
+2 atom types
+1 bond types
+
+0 10 xlo xhi
+0 10 ylo yhi
+0 10 zlo zhi
+
+Masses
+
+1 12.011
+2 15.035
+
+Atoms
+
+1 1 1 0.0 1 1 1
+2 1 1 0.0 2 2 2
+3 1 2 0.0 3 2 2
+
+Bonds
+
+1 1 1 2
+"""
+
+
+def test_topologies_through_mdanalysis(tmp_path):
+    pytest.importorskip("MDAnalysis")
+    (tmp_path / "a.gro").write_text(GRO)
+    gro = read_topology(tmp_path / "a.gro")
+    assert [(a.residue.name, a.name, a.element.symbol) for a in gro.atoms()][1:] == [
+        ("ALA", "CA", "C"),
+        ("ALA", "C", "C"),
+        ("SOL", "OW", "O"),
+    ]
+    assert Mapping.c_alpha(gro).num_beads == 1
+    (tmp_path / "a.data").write_text(DATA)
+    data = read_topology(tmp_path / "a.data")
+    assert data.getNumBonds() == 1
+    assert [a.element and a.element.symbol for a in data.atoms()] == ["C", "C", None]  # a united atom is no element
+    with pytest.raises(ValueError, match=r"atom 2 .* has no element; give the masses"):
+        Mapping.from_topology(data)
+
+
 @pytest.fixture
 def peptide_files(tmp_path):
     """Return the folder with topology, System and eight frames of alanine dipeptide."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from openmm import app
+from openmm import app, unit
 
 from .frames import Frames
 from .h5md import GROUP, Trajectory
@@ -399,17 +399,33 @@ def _topology_of_universe(path: Path) -> app.Topology:
         warnings.simplefilter("ignore")  # about attributes that the file lacks
         universe = MDAnalysis.Universe(str(path), to_guess=("elements",))
     topology, atoms = app.Topology(), []
-    elements = getattr(universe.atoms, "elements", [""] * len(universe.atoms))
+    elements = _elements(universe.atoms)
     for segment in universe.segments:
         chain = topology.addChain(segment.segid)
         for residue in segment.residues:
-            added = topology.addResidue(getattr(residue, "resname", "UNK"), chain, str(residue.resid))
+            added = topology.addResidue(str(getattr(residue, "resname", "UNK")), chain, str(residue.resid))
             for atom in residue.atoms:
-                symbol = str(elements[atom.index]).capitalize()
-                element = app.Element.getBySymbol(symbol) if symbol in app.element.Element._elements_by_symbol else None
-                atoms.append((atom.index, topology.addAtom(getattr(atom, "name", symbol), element, added)))
+                name = str(getattr(atom, "name", getattr(atom, "type", "X")))
+                atoms.append((int(atom.index), topology.addAtom(name, elements[atom.index], added)))
     if [index for index, _ in atoms] != list(range(len(atoms))):
         raise ValueError("its atoms are not ordered by residue")
-    for i, j in getattr(universe, "bonds", MDAnalysis.core.topologyobjects.TopologyGroup([])).indices:
+    for i, j in universe.bonds.indices if hasattr(universe, "bonds") else ():
         topology.addBond(atoms[i][1], atoms[j][1])
     return topology
+
+
+def _elements(atoms: Any) -> list[Any]:
+    """Return the elements of MDAnalysis's atoms, by symbol or else by mass; None where neither tells."""
+    symbols = [str(s).capitalize() for s in getattr(atoms, "elements", [""] * len(atoms))]
+    masses = getattr(atoms, "masses", np.zeros(len(atoms)))
+    return [_element(symbol, float(mass)) for symbol, mass in zip(symbols, masses, strict=True)]
+
+
+def _element(symbol: str, mass: float) -> Any:
+    if symbol in app.element.Element._elements_by_symbol:
+        return app.Element.getBySymbol(symbol)
+    if mass <= 0:
+        return None
+    nearest = app.Element.getByMass(mass)
+    close = abs(nearest.mass.value_in_unit(unit.dalton) - mass) < 0.1  # a united atom is no element
+    return nearest if close else None

@@ -13,7 +13,7 @@ pairs closer than a cutoff, which is defined in periodic boxes too. The ratio of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,8 @@ REACHES = (2.0, 3.0)
 """Reaches of the vector field in distances of nearest neighbours; the one with the smallest error is taken."""
 STIFF = 0.08
 """Relative fluctuation of the distance of two beads that are bound to each other; neighbours in a liquid have more."""
+FEW_BEADS = 50
+"""Up to so many, all pairs are looked at; of more, a tree finds the close ones."""
 SIGMAS = 4.0
 """Standard errors that a deviation needs to count."""
 FACTORS = {
@@ -259,12 +261,28 @@ def _sizes(frames: Any) -> np.ndarray:
 def _nearest(sample: Frames) -> Nearest:
     frames, n = sample.positions.shape[:2]
     distances, partners = np.full((frames, n), np.nan), np.zeros((frames, n), dtype=int)
-    if n > 1:
+    if 1 < n <= FEW_BEADS:
+        for part, _, r in _all_pairs(sample):
+            distances[part], partners[part] = r.min(axis=2), r.argmin(axis=2)
+    elif n > 1:
         for k in range(frames):
             tree, points, rows = _tree(sample, k)
             found, which = tree.query(points, k=2)
             distances[k], partners[k] = found[:, 1], rows[which[:, 1]]
     return Nearest(distances, partners)
+
+
+def _all_pairs(sample: Frames) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Yield frames, displacements x_I - x_J (n_frames, n, n, 3) and distances, infinite on the diagonal."""
+    frames, n = sample.positions.shape[:2]
+    size = max(1, MAX_PAIRS // (10 * n * n))
+    for start in range(0, frames, size):
+        part = slice(start, min(start + size, frames))
+        x = np.asarray(sample.positions[part], dtype=float)
+        d = x[:, :, None] - x[:, None]
+        if sample.box is not None:
+            d = minimum_image(d.reshape(len(x), n * n, 3), sample.box[part]).reshape(d.shape)
+        yield part, d, np.linalg.norm(d, axis=-1) + np.diag(np.full(n, np.inf))
 
 
 def _tree(sample: Frames, frame: int) -> tuple[cKDTree, np.ndarray, np.ndarray]:
@@ -323,20 +341,18 @@ def _check_overlap(frames: Any) -> None:
     n = int(frames.positions.shape[1])
     if n < 2:
         return
-    size = max(1, 20000 // n)
+    size = max(1, 200_000 // n)
     for start in range(0, len(frames), size):
         block = select(frames, slice(start, start + size))
-        for k in range(len(block)):
-            tree, points, rows = _tree(block, k)
-            found, which = tree.query(points, k=2, distance_upper_bound=OVERLAP)
-            if np.isfinite(found[:, 1]).any():
-                bead = int(np.argmin(found[:, 1]))
-                pair = [int(r) for r in rows[which[bead]]]
-                other = pair[1] if pair[0] == bead else pair[0]
-                raise BadFrames(
-                    f"frame {start + k}, bead {bead}: it lies on bead {other}, {found[bead, 1]:.3g} nm away (beads"
-                    f" closer than {OVERLAP} nm overlap)"
-                )
+        nearest = _nearest(block)
+        closest = nearest.distances.min(axis=1)
+        if np.any(closest < OVERLAP):
+            k = int(np.argmax(closest < OVERLAP))
+            bead = int(np.argmin(nearest.distances[k]))
+            raise BadFrames(
+                f"frame {start + k}, bead {bead}: it lies on bead {nearest.partners[k, bead]},"
+                f" {nearest.distances[k, bead]:.3g} nm away (beads closer than {OVERLAP} nm overlap)"
+            )
 
 
 def _temperature(sample: Frames) -> float:
@@ -429,11 +445,21 @@ def _close_pairs(sample: Frames) -> set[tuple[int, int]]:
 def _pair_field(sample: Frames, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     """Return F_I . v_I and div_I v_I, both (n_frames, n_beads).
 
-    v_I = sum_J u(r) n over pairs closer than the cutoff, with n from J to I and u = r (1 - r^2/rc^2)^2.
+    v_I = sum_J u(r) n over pairs closer than the cutoff, with n from J to I and u = r (1 - r^2/rc^2)^2; the divergence
+    of w^2 d in three dimensions is 3 w^2 + r d(w^2)/dr.
     """
     frames, n = sample.positions.shape[:2]
     power, divergence = np.zeros((frames, n)), np.zeros((frames, n))
-    assert sample.forces is not None
+    all_forces = np.asarray(sample.forces, dtype=float)
+    if n <= FEW_BEADS:
+        widest = np.full(frames, np.inf) if sample.box is None else 0.45 * np.diagonal(sample.box, 0, 1, 2).min(axis=1)
+        for part, d, r in _all_pairs(sample):
+            reach = np.minimum(cutoff, widest[part])[:, None, None]
+            s = np.minimum(r / reach, 1.0)
+            w = 1 - s**2
+            power[part] = np.einsum("fij,fijx,fix->fi", w**2, d, all_forces[part])
+            divergence[part] = np.sum(np.where(s < 1, 3 * w**2 - 4 * w * s**2, 0.0), axis=2)
+        return power, divergence
     for k in range(frames):
         tree, points, _ = _tree(sample, k)
         reach = cutoff if sample.box is None else min(cutoff, 0.45 * float(np.diag(sample.box[k]).min()))
@@ -444,10 +470,9 @@ def _pair_field(sample: Frames, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
         if tree.boxsize is not None:
             d -= np.round(d / tree.boxsize) * tree.boxsize
         w = 1 - (r / reach) ** 2
-        force = np.asarray(sample.forces[k], dtype=float)
-        # div of w^2 d in three dimensions is 3 w^2 + r d(w^2)/dr
-        np.add.at(power[k], i, w**2 * np.einsum("px,px->p", force[i], d))
-        np.add.at(divergence[k], i, 3 * w**2 - 4 * w * (r / reach) ** 2)
+        along = np.einsum("px,px->p", all_forces[k][i], d)
+        power[k] = np.bincount(i, weights=w**2 * along, minlength=n)
+        divergence[k] = np.bincount(i, weights=3 * w**2 - 4 * w * (r / reach) ** 2, minlength=n)
     return power, divergence
 
 
