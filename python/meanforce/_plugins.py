@@ -77,3 +77,19 @@ def platform_works(name: str, precision: str = "") -> bool:
 def plugin_failures() -> dict[str, str]:
     """Return, for each platform that OpenMM has but whose plugin did not load, the loader's message."""
     return dict(_failures)
+
+
+def find_platform(name: str) -> openmm.Platform:
+    """Return the platform `name`, or for ``auto`` the fastest that is sure to be fast.
+
+    OpenCL is never chosen by itself, since it may be an emulation on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no such platform; the message lists those present.
+    """
+    for candidate in ("CUDA", "HIP", "CPU") if name == "auto" else (name,):
+        if candidate in platforms() and platform_works(candidate):
+            return openmm.Platform.getPlatformByName(candidate)
+    raise ValueError(f"platform {name!r} cannot be used here; those with meanforce's kernels: {', '.join(platforms())}")

@@ -25,6 +25,9 @@ from .potentials.bound import BoundModel, PeriodicBoundModel, PeriodicThermalBou
 CHECK_TEMPERATURE = 317.0
 """Temperature in K at which the two halves of a temperature-dependent model are compared."""
 
+BOND_LENGTH = 0.4
+"""Spacing in nm of the beads on which a model with bonded terms only is compared."""
+
 
 @contextmanager
 def _torch_jit() -> Iterator[None]:
@@ -174,12 +177,13 @@ def check_halves(path: str) -> None:
     """Raise ModelFileError unless both halves of a model file agree on a random cluster of beads."""
     potential = CGPotential(path)
     positions, types = _random_cluster(potential)
+    bonds = None if potential.bondGraph is None else potential.bondGraph.bonds
     temperature = CHECK_TEMPERATURE if potential.isTemperatureDependent else None
 
     system = openmm.System()
     for _ in types:
         system.addParticle(1.0)
-    for force in potential.createForces(types, temperature, filters="exact"):
+    for force in potential.createForces(types, temperature, filters="exact", bonds=bonds):
         system.addForce(force)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
     context.setPositions(positions)
@@ -193,7 +197,7 @@ def check_halves(path: str) -> None:
     forces, scripted = -gradient.numpy(), energy.item()
 
     scale = float(np.sqrt(np.mean(forces**2)))
-    energy_error = abs(native - scripted) / max(abs(scripted), scale * potential.cutoff, 1e-300)
+    energy_error = abs(native - scripted) / max(abs(scripted), scale * max(potential.cutoff, BOND_LENGTH), 1e-300)
     force_error = float(np.abs(native_forces - forces).max()) / max(scale, 1e-300)
     # Written so that nan fails.
     if not (energy_error <= TOLERANCE and force_error <= TOLERANCE):
@@ -204,10 +208,16 @@ def check_halves(path: str) -> None:
 
 
 def _random_cluster(potential: CGPotential) -> tuple[np.ndarray, list[int]]:
-    """Return a noisy lattice with at least two beads of each type, each with about 18 neighbours."""
-    side = max(3, int(np.ceil((2 * potential.numTypes) ** (1 / 3))))
-    spacing = 0.65 * min(component.cutoff for component in potential.components)
+    """Return a noisy lattice with at least two beads of each type, each with about 18 neighbours.
+
+    If the model knows a bonded system, the beads are those of that system instead.
+    """
+    graph = potential.bondGraph
+    side = max(3, int(np.ceil((2 * potential.numTypes if graph is None else len(graph.types)) ** (1 / 3))))
+    spacing = 0.65 * min((c.cutoff for c in potential.components if c.cutoff > 0), default=BOND_LENGTH)
     random = np.random.default_rng(2718)
     grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1).reshape(-1, 3)
     positions = spacing * (grid + random.uniform(-0.15, 0.15, grid.shape))
+    if graph is not None:
+        return positions[: len(graph.types)], list(graph.types)
     return positions, [int(t) for t in random.permutation(len(grid)) % potential.numTypes]

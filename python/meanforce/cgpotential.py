@@ -16,6 +16,8 @@ from openmm import unit
 from . import modelfile
 from ._openmm import strip_units
 from .beadforce import BeadForce
+from .bondedforces import BONDED_TERMS, bonded_force
+from .bonds import BondGraph
 from .modelfile import BeadType, Component, ModelFile
 from .momenttensor import MomentTensorForce
 from .pairspline import PairSplineForce
@@ -128,6 +130,16 @@ class CGPotential:
         return list(self._file.components)
 
     @property
+    def bondGraph(self) -> BondGraph | None:
+        """The bonded system that the TorchScript half is for; native forces take their bonds from the topology."""
+        return self._file.bond_graph
+
+    @property
+    def needsBonds(self) -> bool:
+        """Whether the potential has bonded terms or pairs excluded along bonds."""
+        return any(component.needs_bonds for component in self._file.components)
+
+    @property
     def description(self) -> dict[str, Any]:
         """The content of the file's meanforce.json."""
         return self._file.description
@@ -157,7 +169,7 @@ class CGPotential:
         topology : openmm.app.Topology
             One atom per bead. A bead's type is the one with its residue's and its own name, or else the only one with
             its name. A model with a single type and no table of types takes every atom for that type. Distances are
-            periodic exactly if the topology has box vectors.
+            periodic exactly if the topology has box vectors. Bonded terms and exclusions follow its bonds.
         temperature : float or Quantity, optional
             In K. Needed by a potential that depends on temperature. It is the default of the Context parameter
             ``MeanForceTemperature``, and without effect on a native potential that does not depend on it. A model of
@@ -207,10 +219,14 @@ class CGPotential:
         if box is not None:
             self._check_box(box)
             system.setDefaultPeriodicBoxVectors(*box)
+        bonds = [(bond[0].index, bond[1].index) for bond in topology.bonds()]
         if implementation == "native":
             self._check_native()
-            forces = self.createForces(types, temperature, box is not None, filters, replicas, tolerance)
+            if self.needsBonds and not bonds:
+                raise ValueError(f"the potential in '{self._source}' has bonded terms, but the topology has no bonds")
+            forces = self.createForces(types, temperature, box is not None, filters, replicas, tolerance, bonds)
         else:
+            self._check_bonds(types, bonds)
             forces = [self._torch_force(types, temperature, box is not None)]
         for force in forces:
             system.addForce(force)
@@ -224,6 +240,7 @@ class CGPotential:
         filters: str = "tabulated",
         replicas: int = 1,
         tolerance: float | None = None,
+        bonds: Iterable[tuple[int, int]] | None = None,
     ) -> list[openmm.Force]:
         """Return the potential as OpenMM forces, for a System whose particles are all beads.
 
@@ -241,18 +258,21 @@ class CGPotential:
             Number of copies that do not see one another; particles are ordered copy by copy.
         tolerance : float, optional
             Of tabulated filters; see createSystem.
+        bonds : iterable of (int, int), optional
+            The bonded beads of one replica, needed by a model with bonded terms or exclusions.
 
         Returns
         -------
         list of openmm.Force
-            One for each component: PairSplineForce, StillingerWeberForce, MomentTensorForce or SchNetForce. For a
-            model of another architecture one TorchForce or PythonForce.
+            One for each component: PairSplineForce, StillingerWeberForce, MomentTensorForce or SchNetForce, and for
+            bonded terms OpenMM's HarmonicBondForce, HarmonicAngleForce or PeriodicTorsionForce. For a model of another
+            architecture one TorchForce or PythonForce.
 
         Raises
         ------
         ValueError
-            If a type is unknown, the temperature is not positive, or one is needed and missing, or `replicas` is not a
-            whole number >= 1.
+            If a type is unknown, the temperature is not positive, or one is needed and missing, `replicas` is not a
+            whole number >= 1, or `bonds` are needed and missing or without parameters.
         """
         _check_replicas(replicas)
         if filters not in FILTERS:
@@ -263,8 +283,14 @@ class CGPotential:
                 raise ValueError(f"replicas must be 1 for a model of another architecture, got {replicas}")
             return [self._torch_force(indices, temperature, bool(periodic))]
         kelvin = self._checked_temperature(temperature)
-        forces = []
+        if bonds is None and self.needsBonds:
+            raise ValueError(f"the potential in '{self._source}' has bonded terms or exclusions: give bonds")
+        graph = BondGraph.create(indices, bonds or ())
+        forces: list[openmm.Force] = []
         for component in self.components:
+            if component.kind in BONDED_TERMS:
+                forces.append(bonded_force(component, graph, replicas, bool(periodic)))
+                continue
             force = _FORCES[component.kind](component, self.numTypes)
             force.setUsesPeriodicBoundaryConditions(periodic)
             if component.temperature_dependent:
@@ -272,6 +298,8 @@ class CGPotential:
             for replica in range(replicas):
                 for bead_type in indices:
                     force.addParticle(bead_type, replica)
+                for i, j in graph.pairs_within(component.architecture.get("exclude_bonds", 0)):
+                    force.addExclusion(i + replica * len(indices), j + replica * len(indices))
             if component.kind == "schnet" and filters == "tabulated":
                 _tabulate_filters(force, component, tolerance)
             forces.append(force)
@@ -299,7 +327,9 @@ class CGPotential:
         from . import _torchscript
 
         self._check_torchscript()
-        _torchscript.save_bound(self._source, path, self._type_indices(types), periodic, self.isTemperatureDependent)
+        indices = self._type_indices(types)
+        self._check_bonds(indices, None)
+        _torchscript.save_bound(self._source, path, indices, periodic, self.isTemperatureDependent)
 
     def _torch_force(self, types: list[int], temperature: Any, periodic: bool) -> openmm.Force:
         from . import _torchscript
@@ -325,6 +355,18 @@ class CGPotential:
     def _check_torchscript(self) -> None:
         if not self._file.has_torchscript:
             raise ValueError(f"'{self._source}' has no TorchScript half; implementation='native' works")
+
+    def _check_bonds(self, types: list[int], bonds: Iterable[tuple[int, int]] | None) -> None:
+        """Raise unless the TorchScript half is for beads of these types, and these bonds if given."""
+        own = self._file.bond_graph
+        if own is None or not self.needsBonds:
+            return
+        same_bonds = bonds is None or BondGraph.create(types, bonds).bonds == own.bonds
+        if tuple(types) != own.types or not same_bonds:
+            raise ValueError(
+                f"the TorchScript half of '{self._source}' is for one bonded system of {len(own.types)} beads with "
+                f"{len(own.bonds)} bonds, not for these {len(types)} beads; implementation='native' works"
+            )
 
     def _check_box(self, box: Any) -> None:
         if math.isinf(self._file.cutoff):

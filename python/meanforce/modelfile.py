@@ -25,12 +25,13 @@ from safetensors import SafetensorError
 
 from . import _meanforce
 from ._version import __version__
+from .bonds import BondGraph
 
 if TYPE_CHECKING:
     from .potentials import Potential
 
 FORMAT = "meanforce-model"
-VERSION = 2
+VERSION = 3
 UNITS = {"length": "nm", "energy": "kJ/mol", "mass": "dalton", "temperature": "K"}
 #: Largest difference between the two halves: of the energy, and of a force over the root mean square of the forces.
 TOLERANCE = 1e-9
@@ -78,7 +79,8 @@ class Component:
     Parameters
     ----------
     kind : str
-        ``"pair-spline"``, ``"stillinger-weber"``, ``"moment-tensor"`` or ``"schnet"``.
+        ``"pair-spline"``, ``"stillinger-weber"``, ``"moment-tensor"``, ``"schnet"``, ``"harmonic-bond"``,
+        ``"harmonic-angle"``, ``"dihedral"`` or ``"improper"``.
     architecture : dict
         Its sizes, as in the file; what version 1 did not say is filled in.
     tensors : dict
@@ -91,8 +93,13 @@ class Component:
 
     @property
     def cutoff(self) -> float:
-        """Cutoff in nm."""
-        return float(self.architecture["cutoff"])
+        """Cutoff in nm; 0 for bonded terms."""
+        return float(self.architecture.get("cutoff", 0.0))
+
+    @property
+    def needs_bonds(self) -> bool:
+        """Whether the energy depends on which beads are bonded."""
+        return self.kind in _BONDED_WIDTHS or self.architecture.get("exclude_bonds", 0) > 0
 
     @property
     def temperature_dependent(self) -> bool:
@@ -117,6 +124,8 @@ class ModelFile:
         The whole of meanforce.json.
     has_torchscript : bool
         Whether the archive can be loaded by ``torch.jit.load``.
+    bond_graph : BondGraph or None
+        The bonded system that the TorchScript half is for; the native half takes its bonds from the topology.
     """
 
     num_types: int
@@ -126,6 +135,7 @@ class ModelFile:
     kernel: str | None
     description: dict[str, Any]
     has_torchscript: bool
+    bond_graph: BondGraph | None = None
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:
@@ -181,6 +191,7 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
         entries = _completed(description["components"], description["version"])
         components = _components(entries, tensors, num_types, where)
         bead_types = _bead_types(description["bead_types"], num_types, where)
+        graph = _bond_graph(description.get("bond_graph"), num_types, where)
     except SafetensorError as error:
         raise ModelFileError(f"{where} has unreadable parameters: {error}") from None
     except (KeyError, TypeError) as error:
@@ -193,6 +204,7 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
         kernel=extra[_KERNEL].decode("utf-8", errors="replace") if _KERNEL in extra else None,
         description=description,
         has_torchscript=bool(torchscript),
+        bond_graph=graph,
     )
 
 
@@ -224,8 +236,9 @@ def export(model: Potential, path: str | os.PathLike[str], *, kernel: Any = None
     Parameters
     ----------
     model : Potential
-        A PairSpline, a StillingerWeber, a MomentTensor, a SchNet or a Sum of them. It is left as it is; the file holds
-        its parameters as float64.
+        A PairSpline, a StillingerWeber, a MomentTensor, a SchNet, a bonded potential or a Sum of them. It is left as it
+        is; the file holds its parameters as float64. With bonded terms or exclusions it needs `set_bonds`, for the
+        TorchScript half.
     path : str or path-like
     kernel : object with a method ``to_json()``, or dict, optional
         A memory kernel to carry along.
@@ -243,6 +256,11 @@ def export(model: Potential, path: str | os.PathLike[str], *, kernel: Any = None
     exported = _torchscript.frozen_copy(model)
     archive = _torchscript.archive(exported)
     description, tensors = describe(exported)
+    if exported.bond_graph is None and _needs_bonds(description):
+        raise ModelFileError(
+            "the model has bonded terms or exclusions, so its TorchScript half must know who is bonded: "
+            "call set_bonds(types, bonds) first"
+        )
     content = add_native_half(archive, description, tensors, _kernel_text(kernel))
     _replace(path, content, _torchscript.check_halves)
 
@@ -254,6 +272,7 @@ def describe(model: Potential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ModelFileError(
             f"bead_types must have one entry for each of the {model.num_types} types, got {bead_types}"
         )
+    graph = model.bond_graph
     tensors: dict[str, np.ndarray] = {}
     components = []
     for i, (architecture, parameters) in enumerate(model.components()):
@@ -273,8 +292,15 @@ def describe(model: Potential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if bead_types is None
         else [{"name": b.name, "residue": b.residue, "mass": b.mass} for b in bead_types],
         "components": components,
+        "bond_graph": None
+        if graph is None
+        else {"types": list(graph.types), "bonds": [list(bond) for bond in graph.bonds]},
     }
     return description, tensors
+
+
+def _needs_bonds(description: dict[str, Any]) -> bool:
+    return any(Component(entry["kind"], entry, {}).needs_bonds for entry in description["components"])
 
 
 def add_native_half(
@@ -437,12 +463,15 @@ def _bead_types(table: Any, num_types: int, where: str) -> list[BeadType] | None
 
 def _completed(entries: Any, version: int) -> Any:
     """Return the entries of the components with the fields that came after the file's version of the format."""
-    if version > 1 or not isinstance(entries, list):
+    if not isinstance(entries, list):
         return entries
-    return [
-        {**_ADDED_IN_2.get(str(entry.get("kind")), {}), **entry} if isinstance(entry, dict) else entry
-        for entry in entries
-    ]
+    for since, added in _ADDED.items():
+        if version < since:
+            entries = [
+                {**added.get(str(entry.get("kind")), {}), **entry} if isinstance(entry, dict) else entry
+                for entry in entries
+            ]
+    return entries
 
 
 def _components(entries: Any, tensors: dict[str, np.ndarray], num_types: int, where: str) -> list[Component]:
@@ -458,7 +487,7 @@ def _component(
     if not isinstance(kind, str) or kind not in _SHAPES:
         raise ModelFileError(f"{where} has a component of kind {kind!r}; known kinds: {', '.join(_SHAPES)}")
     cutoff: Any = entry.get("cutoff")
-    if not (_is_finite(cutoff) and cutoff > 0):
+    if kind not in _BONDED_WIDTHS and not (_is_finite(cutoff) and cutoff > 0):
         raise ModelFileError(f"the cutoff of a {kind} in {where} must be a positive length in nm, got {cutoff!r}")
     parameters = {}
     for name, shape in _SHAPES[kind](entry, num_types, where).items():
@@ -476,7 +505,50 @@ def _component(
     return Component(kind, entry, parameters)
 
 
+def _bond_graph(entry: Any, num_types: int, where: str) -> BondGraph | None:
+    if entry is None:
+        return None
+    try:
+        graph = BondGraph.create(entry["types"], entry["bonds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"bond_graph in {where} makes no sense: {error!r}") from None
+    if not all(0 <= t < num_types for t in graph.types):
+        raise ModelFileError(f"bond_graph in {where} has types other than 0 .. {num_types - 1}")
+    return graph
+
+
+def _bonded_rows(entry: dict[str, Any], num_types: int, where: str) -> int:
+    rows: Any = entry.get("types")
+    width = _BONDED_WIDTHS[entry["kind"]]
+    if (
+        not isinstance(rows, list)
+        or not rows
+        or not all(isinstance(row, list) and len(row) == width for row in rows)
+        or not all(_is_whole(t) and 0 <= t < num_types for row in rows for t in row)
+    ):
+        raise ModelFileError(
+            f"types in {where} must be a list of lists of {width} types of 0 .. {num_types - 1} for a {entry['kind']}, "
+            f"got {rows!r}"
+        )
+    return len(rows)
+
+
+def _harmonic_bond_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    rows = _bonded_rows(entry, num_types, where)
+    return {"force_constants": (rows,), "lengths": (rows,)}
+
+
+def _harmonic_angle_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    rows = _bonded_rows(entry, num_types, where)
+    return {"force_constants": (rows,), "angles": (rows,)}
+
+
+def _torsion_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    return {"coefficients": (_bonded_rows(entry, num_types, where), _count(entry, "order", where), 2)}
+
+
 def _pair_spline_shapes(entry: dict[str, Any], num_types: int, where: str) -> dict[str, tuple[int, ...]]:
+    _count(entry, "exclude_bonds", where, 0)
     return {"coefficients": (num_types * (num_types + 1) // 2, _count(entry, "functions", where, 4))}
 
 
@@ -599,13 +671,23 @@ def _check_products(products: Any, max_l: int, channels: int, where: str) -> Non
             raise ModelFileError(f"products in {where}: {error}") from None
 
 
+#: For each kind of bonded component, the number of beads it joins.
+_BONDED_WIDTHS = {"harmonic-bond": 2, "harmonic-angle": 3, "dihedral": 4, "improper": 4}
+
 #: For each kind of component, the names and shapes of its parameters.
 _SHAPES: dict[str, Callable[[dict[str, Any], int, str], dict[str, tuple[int, ...]]]] = {
     "pair-spline": _pair_spline_shapes,
     "stillinger-weber": _stillinger_weber_shapes,
     "moment-tensor": _moment_tensor_shapes,
     "schnet": _schnet_shapes,
+    "harmonic-bond": _harmonic_bond_shapes,
+    "harmonic-angle": _harmonic_angle_shapes,
+    "dihedral": _torsion_shapes,
+    "improper": _torsion_shapes,
 }
 
-#: Fields of components that version 1 lacks, with what they were.
-_ADDED_IN_2: dict[str, dict[str, Any]] = {"moment-tensor": {"readouts": 1}}
+#: Fields of components that came with a version of the format, with what they were before.
+_ADDED: dict[int, dict[str, dict[str, Any]]] = {
+    2: {"moment-tensor": {"readouts": 1}},
+    3: {"pair-spline": {"exclude_bonds": 0}},
+}

@@ -392,7 +392,7 @@ def wrong_shape(tensors):
         (lambda m: m.update({"archive/extra/meanforce.json": b"{"}), "not JSON"),
         (lambda m: m.update({"archive/extra/meanforce.json": b"[]"}), "must have the format 'meanforce-model'"),
         (lambda m: edit_description(m, format="other"), "must have the format 'meanforce-model'"),
-        (lambda m: edit_description(m, version=7), "version 7, this meanforce reads up to 2: upgrade meanforce"),
+        (lambda m: edit_description(m, version=7), "version 7, this meanforce reads up to 3: upgrade meanforce"),
         (lambda m: edit_description(m, version="one"), "format version 'one'; it must be a whole number"),
         (lambda m: edit_description(m, units={"length": "A"}), "has the units"),
         (lambda m: edit_description(m, components=None), "architecture|incomplete"),

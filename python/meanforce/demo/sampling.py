@@ -13,7 +13,6 @@ import openmm
 from openmm import app, unit
 
 from .. import memory, structure
-from .._plugins import platform_works, platforms
 from ..data import CGReporter, Trajectory
 from ..mapping import Mapping
 from ..report import Value, measured
@@ -24,22 +23,6 @@ BLOCKS = 5  # consecutive parts of a run, whose scatter gives standard errors
 RDF_RANGE = 0.9  # nm
 RDF_BINS = 180
 VACF_RANGE = 2.0  # ps, over which velocity autocorrelations are compared
-
-
-def find_platform(name: str) -> openmm.Platform:
-    """Return the platform `name`, or for ``auto`` the fastest that is sure to be fast.
-
-    OpenCL is never chosen by itself, since it may be an emulation on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If there is no such platform; the message lists those present.
-    """
-    for candidate in ("CUDA", "HIP", "CPU") if name == "auto" else (name,):
-        if candidate in platforms() and platform_works(candidate):
-            return openmm.Platform.getPlatformByName(candidate)
-    raise ValueError(f"platform {name!r} cannot be used here; those with meanforce's kernels: {', '.join(platforms())}")
 
 
 def make_simulation(

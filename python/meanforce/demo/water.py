@@ -14,6 +14,7 @@ from openmm import app, unit
 from rich.console import Console
 
 from .. import memory
+from .._plugins import find_platform
 from .._version import __version__
 from ..cgpotential import CGPotential
 from ..data import Frames, Trajectory
@@ -133,7 +134,7 @@ def run_demo(
     if molecules < 216:
         raise ValueError(f"at least 216 molecules are needed, so that the box holds twice the cutoff; got {molecules}")
     settings = Settings(molecules, seed)
-    demo = WaterDemo(output, settings.quick() if quick else settings, sampling.find_platform(platform), console)
+    demo = WaterDemo(output, settings.quick() if quick else settings, find_platform(platform), console)
     return demo.run()
 
 

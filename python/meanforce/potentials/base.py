@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bonds import BondGraph
 from ..modelfile import BeadType
 
 READOUT_TEMPERATURE = 300.0
@@ -67,10 +68,24 @@ def _displacements(positions: Tensor, first: Tensor, second: Tensor, box: Tensor
     # index_select, not indexing: its backward is an index_add, several times faster than index_put.
     displacements = positions.index_select(0, second) - positions.index_select(0, first)
     if box is not None:
-        vectors = box.to(positions.dtype)
-        for axis in [2, 1, 0]:  # in a reduced box only vector c has a z component, then only b has a y component
-            images = torch.round(displacements[:, axis] / vectors[axis, axis])
-            displacements = displacements - images.unsqueeze(1) * vectors[axis]
+        displacements = nearest_image(displacements, box)
+    return displacements
+
+
+def nearest_image(displacements: Tensor, box: Tensor) -> Tensor:
+    """Return displacements, shape (P, 3), to the nearest periodic image.
+
+    Parameters
+    ----------
+    displacements : Tensor
+        In nm.
+    box : Tensor
+        Shape (3, 3), or (P, 3, 3) for a box of each: reduced box vectors as rows, in nm.
+    """
+    vectors = box.to(displacements.dtype)
+    for axis in [2, 1, 0]:  # in a reduced box only vector c has a z component, then only b has a y component
+        images = torch.round(displacements[:, axis] / vectors[..., axis, axis])
+        displacements = displacements - images.unsqueeze(1) * vectors[..., axis, :]
     return displacements
 
 
@@ -97,6 +112,8 @@ class Potential(torch.nn.Module):
     temperature_dependent : bool
     bead_types : list of BeadType or None
         Names, residues and masses of the types, written to the model file.
+    bond_graph : BondGraph or None
+        The bonds of one copy of the system, as `set_bonds` gave them.
     """
 
     # A constant for torch.jit, so that it compiles only the branch that exists.
@@ -106,12 +123,34 @@ class Potential(torch.nn.Module):
         super().__init__()
         if int(num_types) != num_types or num_types < 1:
             raise ValueError(f"num_types must be a positive integer, got {num_types!r}")
-        if not 0 < cutoff < float("inf"):
-            raise ValueError(f"cutoff must be a positive length in nm, got {cutoff!r}")
+        if not 0 <= cutoff < float("inf"):
+            raise ValueError(f"cutoff must be a length in nm, 0 if pairs do not matter, got {cutoff!r}")
         self.num_types = int(num_types)
         self.cutoff = float(cutoff)
         self.temperature_dependent = bool(temperature_dependent)
         self.bead_types: list[BeadType] | None = None
+        self.bond_graph: BondGraph | None = None
+
+    @torch.jit.unused
+    def set_bonds(self, types: Sequence[int], bonds: Sequence[Sequence[int]]) -> None:
+        """Say which beads are bonded, for bonded terms and for pairs excluded along bonds.
+
+        The energy is then that of these beads, or of several copies of them one after another. The model file does not
+        depend on it: there the bonds come from the topology.
+
+        Parameters
+        ----------
+        types : sequence of int
+            The type of each bead of one copy.
+        bonds : sequence of (int, int)
+            The bonded beads of one copy.
+
+        Raises
+        ------
+        ValueError
+            If a bond makes no sense, or a potential of bonds has no parameters for one.
+        """
+        self.bond_graph = BondGraph.create(types, bonds)
 
     def forward(
         self,
@@ -152,8 +191,10 @@ class Potential(torch.nn.Module):
                 raise ValueError("the potential depends on temperature: the argument temperature, in K, is missing")
             kelvin = _scalar(temperature, positions)
             energies = self.bead_energies(displacements, first, second, types, kelvin)  # type: ignore[call-arg]
-            return (energies.sum() + self.offset_energy(kelvin)).to(positions.dtype)
-        return self.bead_energies(displacements, first, second, types).sum().to(positions.dtype)
+            total = energies.sum() + self.offset_energy(kelvin)
+        else:
+            total = self.bead_energies(displacements, first, second, types).sum()
+        return (total + self.bonded_energies(positions, box).sum()).to(positions.dtype)
 
     def bead_energies(self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor) -> Tensor:
         """Return each bead's share of the energy.
@@ -180,6 +221,23 @@ class Potential(torch.nn.Module):
         """
         raise NotImplementedError
 
+    def bonded_energies(self, positions: Tensor, box: Tensor | None) -> Tensor:
+        """Return each bead's share of the energy of bonded terms, which pairs within a cutoff do not know.
+
+        Parameters
+        ----------
+        positions : Tensor
+            Shape (N, 3), in nm: one copy of the beads given to `set_bonds`, or several one after another.
+        box : Tensor, optional
+            Shape (3, 3), or (copies, 3, 3): periodic box vectors as rows, in nm.
+
+        Returns
+        -------
+        Tensor
+            Shape (N,), in kJ/mol; zeros unless a subclass has bonded terms.
+        """
+        return torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
+
     def offset_energy(self, temperature: Tensor) -> Tensor:
         """Return C(T), the energy in kJ/mol of a replica whose beads have none, at a scalar temperature in K."""
         return torch.zeros_like(temperature)
@@ -195,7 +253,7 @@ class Potential(torch.nn.Module):
         """
         raise TypeError(
             f"{type(self).__name__} has no native counterpart: meanforce.export takes PairSpline, StillingerWeber, "
-            "MomentTensor, SchNet and Sum"
+            "MomentTensor, SchNet, HarmonicBonds, HarmonicAngles, Dihedrals, Impropers and Sum"
         )
 
 
@@ -316,6 +374,23 @@ class Sum(Potential):
             raise ValueError("potentials in a Sum must have the same bead types")
         self.bead_types = tables[0] if tables else None
         self.potentials = torch.nn.ModuleList(potentials)
+        graphs = [p.bond_graph for p in potentials if p.bond_graph is not None]
+        if graphs:
+            self.set_bonds(graphs[0].types, graphs[0].bonds)
+
+    @torch.jit.unused
+    def set_bonds(self, types: Sequence[int], bonds: Sequence[Sequence[int]]) -> None:
+        """Say which beads are bonded, to all terms; see Potential.set_bonds."""
+        super().set_bonds(types, bonds)
+        for potential in self.potentials:
+            potential.set_bonds(types, bonds)  # type: ignore[operator]
+
+    def bonded_energies(self, positions: Tensor, box: Tensor | None) -> Tensor:
+        """Return each bead's share of the energy of bonded terms; see Potential.bonded_energies."""
+        energies = torch.zeros(positions.shape[0], dtype=positions.dtype, device=positions.device)
+        for potential in self.potentials:
+            energies = energies + potential.bonded_energies(positions, box)  # type: ignore[operator]
+        return energies
 
     def bead_energies(
         self, displacements: Tensor, first: Tensor, second: Tensor, types: Tensor, temperature: Tensor | None = None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Cubic B-splines in a distance, and the pair potential made of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,9 @@ class PairSpline(Potential):
         rc, in nm; the potential, its force and the force's slope vanish there.
     functions : int
         G, the number of B-splines per pair of types; knots lie rc / G apart.
+    exclude_bonds : int
+        Beads joined by a path of at most so many bonds do not see each other, as where bonded terms say how they
+        interact: 0 for no exclusion, 3 if dihedrals have terms of their own. `set_bonds` says which are bonded.
 
     Attributes
     ----------
@@ -90,9 +94,15 @@ class PairSpline(Potential):
     """
 
     pair_table: Tensor
+    excluded: Tensor
 
-    def __init__(self, num_types: int, cutoff: float, functions: int) -> None:
+    def __init__(self, num_types: int, cutoff: float, functions: int, exclude_bonds: int = 0) -> None:
         super().__init__(num_types, cutoff)
+        if int(exclude_bonds) != exclude_bonds or exclude_bonds < 0:
+            raise ValueError(f"exclude_bonds must be a whole number >= 0, got {exclude_bonds!r}")
+        self.exclude_bonds = int(exclude_bonds)
+        self.copy_size = 0
+        self.register_buffer("excluded", torch.zeros(0, dtype=torch.long), persistent=False)
         self.basis = BSpline(self.cutoff, functions)
         self.functions = self.basis.functions
         pairs = self.num_types * (self.num_types + 1) // 2
@@ -102,6 +112,30 @@ class PairSpline(Potential):
             for s in range(self.num_types):
                 table[t, s] = self.pair_index(t, s)
         self.register_buffer("pair_table", table, persistent=False)
+
+    @torch.jit.unused
+    def set_bonds(self, types: Sequence[int], bonds: Sequence[Sequence[int]]) -> None:
+        """Say which beads are bonded; see Potential.set_bonds."""
+        super().set_bonds(types, bonds)
+        graph = self.bond_graph
+        assert graph is not None
+        self.copy_size = len(graph.types)
+        keys = [i * self.copy_size + j for i, j in graph.pairs_within(self.exclude_bonds)]  # ascending
+        self.excluded = torch.tensor(keys, dtype=torch.long, device=self.excluded.device)
+
+    def is_seen(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return for each pair 1, or 0 if it is excluded, shape (P,)."""
+        if self.copy_size == 0:
+            raise ValueError("the pair potential excludes bonded beads: call set_bonds(types, bonds) first")
+        if self.excluded.shape[0] == 0:
+            return torch.ones_like(first)
+        i, j = torch.remainder(first, self.copy_size), torch.remainder(second, self.copy_size)
+        key = torch.minimum(i, j) * self.copy_size + torch.maximum(i, j)
+        place = torch.searchsorted(self.excluded, key).clamp(max=self.excluded.shape[0] - 1)
+        same_copy = torch.div(first, self.copy_size, rounding_mode="floor") == torch.div(
+            second, self.copy_size, rounding_mode="floor"
+        )
+        return 1 - ((self.excluded.index_select(0, place) == key) & same_copy).to(first.dtype)
 
     @torch.jit.unused
     def pair_index(self, t: int, s: int) -> int:
@@ -119,6 +153,8 @@ class PairSpline(Potential):
         else:
             pair = self.pair_table[types.index_select(0, first), types.index_select(0, second)]
             energies = (values * self.coefficients.index_select(0, pair)).sum(1)
+        if self.exclude_bonds > 0:
+            energies = energies * self.is_seen(first, second)
         half = 0.5 * energies
         beads = torch.zeros(types.shape[0], dtype=half.dtype, device=half.device)
         return beads.index_add(0, first, half).index_add(0, second, half)
@@ -159,5 +195,6 @@ class PairSpline(Potential):
     def components(self) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
         """Return the native description; see Potential.components."""
         coefficients = self.coefficients.detach().cpu().double().numpy()
-        description = {"kind": "pair-spline", "cutoff": self.cutoff, "functions": self.functions}
+        description: dict[str, Any] = {"kind": "pair-spline", "cutoff": self.cutoff, "functions": self.functions}
+        description["exclude_bonds"] = self.exclude_bonds
         return [(description, {"coefficients": coefficients})]

@@ -1,21 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""Learning a coarse-grained potential: force matching, linear and by gradients, and iterative Boltzmann inversion.
+"""Learning a coarse-grained potential: force matching, iterative inversion of g(r), relative entropy.
 
 Importing this module imports torch.
 """
 
+from .bondedfit import fit_bonded
 from .forcematching import ForceMatching, ForceMatchingResult, pair_forces
-from .ibi import IBIStep, IterativeBoltzmannInversion
-from .pairfit import PairFit, PairForceMatching, fit_pair_spline, fit_pair_spline_with_errors
+from .ibi import IterativeBoltzmannInversion
+from .imc import InverseMonteCarlo
+from .iteration import Iteration, IterationResult, target_distributions
+from .linear import LinearFit, LinearForceMatching, fit_linear, fit_pair_spline
+from .relativeentropy import RelativeEntropy
+from .sampler import OpenMMSampler, Sample, Sampler
 
 __all__ = [
     "ForceMatching",
     "ForceMatchingResult",
-    "IBIStep",
+    "InverseMonteCarlo",
+    "Iteration",
+    "IterationResult",
     "IterativeBoltzmannInversion",
-    "PairFit",
-    "PairForceMatching",
+    "LinearFit",
+    "LinearForceMatching",
+    "OpenMMSampler",
+    "RelativeEntropy",
+    "Sample",
+    "Sampler",
+    "fit_bonded",
+    "fit_linear",
     "fit_pair_spline",
-    "fit_pair_spline_with_errors",
     "pair_forces",
+    "target_distributions",
 ]

@@ -3,47 +3,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
-from openmm import unit
 
-from .._openmm import strip_units
-from ..potentials import PairSpline, Potential, Sum
-from ..structure import GAS_CONSTANT, RDF, rdf, rdf_error
-from .pairfit import with_coefficients, with_repulsive_core
+from ..potentials import PairSpline, Potential
+from ..structure import RDF
+from .iteration import SAMPLED_G, Correction, Pair, Seen, StructureIteration, pressure_ramp
+from .sampler import Sample
+from .splinebasis import with_coefficients, with_repulsive_core
 
-SAMPLED_G = 0.02
-"""Below this value of g(r) its logarithm is mostly noise: the correction is extrapolated."""
-
-Sampler = Callable[[Potential], tuple[Any, Any]]
-"""Runs the given model and returns positions (n_frames, n, 3) and box vectors, in nm."""
+PRESSURE_FRAMES = 200
+"""Configurations of a sample from which its pressure is taken."""
 
 
-@dataclass(frozen=True)
-class IBIStep:
-    """One iteration.
+class PairIteration(StructureIteration):
+    """A method that corrects a PairSpline, and optionally brings the pressure to a target as well.
 
-    Attributes
+    Parameters
     ----------
-    potential : PairSpline
-        The corrected pair potential.
-    distributions : dict of (int, int) to RDF
-        g(r) of the model *before* the correction, per pair of types.
-    error : float
-        Mean absolute error of these g(r).
+    target, temperature, types
+        See StructureIteration.
+    alpha : float
+        Fraction of the correction that is applied.
+    pressure : float, optional
+        Target pressure in bar. After each correction a ramp A (1 - r / rc) is added that takes out
+        `pressure_fraction` of the difference (doi:10.1021/ct8004083).
+    pressure_fraction : float
     """
 
-    potential: PairSpline
-    distributions: dict[tuple[int, int], RDF]
-    error: float
+    def __init__(
+        self,
+        target: RDF | Mapping[Pair, RDF],
+        temperature: Any,
+        types: Any = None,
+        alpha: float = 1.0,
+        pressure: float | None = None,
+        pressure_fraction: float = 0.5,
+    ) -> None:
+        super().__init__(target, temperature, types)
+        if not 0 < alpha <= 1 or not 0 < pressure_fraction <= 1:
+            raise ValueError(f"`alpha` and `pressure_fraction` must lie in (0, 1], got {alpha} and {pressure_fraction}")
+        self._alpha = float(alpha)
+        self._pressure = None if pressure is None else float(pressure)
+        self._pressure_fraction = float(pressure_fraction)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a continued run must agree in."""
+        return {
+            "method": type(self).__name__,
+            "temperature": self._temperature,
+            "alpha": self._alpha,
+            "pressure": self._pressure,
+            "pressure_fraction": self._pressure_fraction,
+            "targets": [[*pair, len(g.r), float(g.g.sum())] for pair, g in self._targets.items()],
+        }
+
+    def pressure_of(self, model: Potential, sample: Sample) -> float | None:
+        """Return the pressure in bar if there is a target for it."""
+        if self._pressure is None:
+            return None
+        return sample.pressure(model, max(1, len(sample.positions) // PRESSURE_FRAMES))[0]
+
+    def with_pressure(self, potential: PairSpline, seen: Seen) -> PairSpline:
+        """Return the potential with the ramp that brings the pressure nearer to its target."""
+        if self._pressure is None or seen.pressure is None:
+            return potential
+        excess = self._pressure_fraction * (seen.pressure - self._pressure)
+        change = pressure_ramp(potential, excess, seen.distributions, seen.sample, self._kT)
+        return with_coefficients(potential, potential.coefficients.detach().double().numpy() + change)
 
 
-class IterativeBoltzmannInversion:
+class IterativeBoltzmannInversion(PairIteration):
     r"""Corrects the pair part of a model: U <- U + alpha kT ln(g_model / g_target) (doi:10.1002/jcc.10307).
 
     Where both g(r) are sampled, the correction is projected on the B-splines by least squares. Below, it is continued
@@ -51,55 +84,16 @@ class IterativeBoltzmannInversion:
 
     Parameters
     ----------
-    target : RDF or dict of (int, int) to RDF
-        Target g(r); for several bead types one for each pair of types to be corrected.
-    temperature
-        In K.
-    types : (n,), optional
-        Type of each bead, needed with several types.
-    alpha
-        Fraction of the correction that is applied.
+    target, temperature, types, alpha, pressure, pressure_fraction
+        See PairIteration.
     """
 
-    def __init__(
-        self,
-        target: RDF | MappingABC[tuple[int, int], RDF],
-        temperature: Any,
-        types: Any = None,
-        alpha: float = 1.0,
-    ) -> None:
-        self._targets = {(0, 0): target} if isinstance(target, RDF) else dict(target)
-        self._kT = GAS_CONSTANT * float(strip_units(temperature, unit.kelvin))
-        self._types = types
-        self._alpha = alpha
+    def correct(self, potential: Potential, seen: Seen) -> Correction:
+        """Return the pair potential after one correction; see StructureIteration.correct."""
+        updated = self.update(cast(PairSpline, potential), seen.distributions)
+        return Correction(self.with_pressure(updated, seen))
 
-    def run(
-        self, potential: PairSpline, sampler: Sampler, fixed: Potential | None = None, steps: int = 2
-    ) -> list[IBIStep]:
-        """Sample and correct `steps` times; the last potential is that of the last step.
-
-        Parameters
-        ----------
-        potential
-            The pair potential to start from; it is not changed.
-        sampler
-            Called with the whole model (pair potential and fixed part), returns positions and box of its sample.
-        fixed
-            The rest of the model, for instance a network, kept as it is.
-        steps
-            Number of corrections.
-        """
-        history: list[IBIStep] = []
-        for _ in range(steps):
-            model = potential if fixed is None else Sum(potential, fixed)
-            positions, box = sampler(model)
-            found = {pair: self._rdf_like(target, positions, box, pair) for pair, target in self._targets.items()}
-            errors = [rdf_error(found[pair], target, target.r[-1]) for pair, target in self._targets.items()]
-            potential = self.update(potential, found)
-            history.append(IBIStep(potential, found, float(np.mean(errors))))
-        return history
-
-    def update(self, potential: PairSpline, found: MappingABC[tuple[int, int], RDF]) -> PairSpline:
+    def update(self, potential: PairSpline, found: Mapping[Pair, RDF]) -> PairSpline:
         """Return the pair potential after one correction for the model's g(r), `found`."""
         coefficients = potential.coefficients.detach().double().numpy().copy()
         for pair, target in self._targets.items():
@@ -119,8 +113,3 @@ class IterativeBoltzmannInversion:
         change = np.zeros(len(old))
         change[start:] = np.linalg.lstsq(values, correction, rcond=1e-3)[0]
         return with_repulsive_core(old + change, start, slopes=-np.diff(old[: start + 1]))
-
-    def _rdf_like(self, target: RDF, positions: Any, box: Any, pair: tuple[int, int]) -> RDF:
-        width = target.r[1] - target.r[0]
-        selection = {} if self._types is None else {"types": self._types, "pair": pair}
-        return rdf(positions, box, r_max=target.r[-1] + width / 2, bins=len(target.r), **selection)
