@@ -58,7 +58,7 @@ $(VENV)/tools: constraints.txt pyproject.toml
 	touch $@
 
 $(VENV)/built: $(VENV)/tools $(SOURCES)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e '.[train,data,test]' \
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation -e '.[train,data,distributed,test]' \
 	    -C build-dir=$(BUILD) -C cmake.define.MEANFORCE_BUILD_TESTS=ON
 	touch $@
 

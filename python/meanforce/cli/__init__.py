@@ -13,6 +13,7 @@ from .demo import demo
 from .extractmemory import extract_memory
 from .guard import console, errors
 from .map import map_command
+from .train import train
 
 __all__ = ["app", "console", "errors", "main"]
 
@@ -25,6 +26,7 @@ app.command()(check)
 app.command()(extract_memory)
 app.add_typer(demo, name="demo")
 app.command("map")(map_command)
+app.command()(train)
 
 
 def main() -> None:

@@ -4,14 +4,17 @@
 Importing this module imports torch.
 """
 
+from .batches import pair_forces
 from .bondedfit import fit_bonded
-from .forcematching import ForceMatching, ForceMatchingResult, pair_forces
+from .forcematching import ForceMatching, ForceMatchingResult, Monitor
 from .ibi import IterativeBoltzmannInversion
 from .imc import InverseMonteCarlo
 from .iteration import Iteration, IterationResult, target_distributions
 from .linear import LinearFit, LinearForceMatching, fit_linear, fit_pair_spline
+from .noise import with_noise
 from .relativeentropy import RelativeEntropy
 from .sampler import OpenMMSampler, Sample, Sampler
+from .step import PriorSamples
 
 __all__ = [
     "ForceMatching",
@@ -22,7 +25,9 @@ __all__ = [
     "IterativeBoltzmannInversion",
     "LinearFit",
     "LinearForceMatching",
+    "Monitor",
     "OpenMMSampler",
+    "PriorSamples",
     "RelativeEntropy",
     "Sample",
     "Sampler",
@@ -31,4 +36,5 @@ __all__ = [
     "fit_pair_spline",
     "pair_forces",
     "target_distributions",
+    "with_noise",
 ]
