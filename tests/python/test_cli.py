@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from meanforce import __version__, cli
-from meanforce.report import Curve, Quantity, format_value, html_report, measured, plot, terminal_table
 from meanforce.demo.stages import Run, part
+from meanforce.report import Curve, Quantity, format_value, html_report, measured, plot, terminal_table
 
 
 def meanforce(*arguments):
