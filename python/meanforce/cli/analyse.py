@@ -16,7 +16,8 @@ def _indices(texts: list[str], beads: int, kind: str) -> tuple[tuple[int, ...], 
     for text in texts:
         parts = text.split("-")
         if len(parts) != beads or not all(part.isdigit() for part in parts):
-            raise ValueError(f"a {kind} is given as {beads} bead numbers joined by '-', counted from 0; got {text!r}")
+            example = "-".join(map(str, range(beads)))
+            raise ValueError(f"bead numbers of one {kind} are given as {example}, counted from 0; got {text!r}")
         found.append(tuple(int(part) for part in parts))
     return tuple(found)
 
@@ -41,7 +42,8 @@ def analyse(
     """Put the structure of runs side by side, with the sampling floor of every difference."""
     from ..data import Trajectory
     from ..report import Quantity, terminal_table
-    from ..structure import YBG, Coordinates, compare, pair_representability
+    from ..structure import YBG, pair_representability
+    from ..structure.comparison import Coordinates, compare
 
     given = (
         _indices(distance or [], 2, "distance"),
