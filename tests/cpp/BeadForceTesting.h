@@ -2,11 +2,13 @@
 // Shared by the C++ tests of forces on beads.
 #pragma once
 #include "Testing.h"
+#include "meanforce/BeadForce.h"
 #include "openmm/Context.h"
 #include "openmm/State.h"
 #include "openmm/System.h"
 #include "openmm/VerletIntegrator.h"
 #include <cmath>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -79,6 +81,50 @@ inline void assertForcesAreGradient(const OpenMM::System& system, const std::vec
     }
     double difference = evaluate(system, minus, platform, properties).getPotentialEnergy()-evaluate(system, plus, platform, properties).getPotentialEnergy();
     ASSERT_EQUAL_TOL(size, difference/(2*h), tolerance);
+}
+
+/** A force of which no bead takes part does nothing, and one lonely bead feels nothing. */
+inline void assertFewBeadsWork(const TestPlatform& test, const std::function<BeadForce*(int numBeads)>& createForce) {
+    using namespace OpenMM;    // for the macros
+    for (int numBeads : {0, 1}) {
+        OpenMM::System system;
+        BeadForce* force = createForce(3);
+        system.addForce(force);
+        for (int i = 0; i < 3; i++) {
+            system.addParticle(18.0);
+            if (i >= numBeads)
+                force->setParticleType(i, -1);
+        }
+        const OpenMM::Vec3 box[3] = {OpenMM::Vec3(2, 0, 0), OpenMM::Vec3(0, 2, 0), OpenMM::Vec3(0, 0, 2)};
+        system.setDefaultPeriodicBoxVectors(box[0], box[1], box[2]);
+        OpenMM::State found = evaluate(system, createPositions(3, box), test.platform, test.properties);
+        for (const OpenMM::Vec3& x : found.getForces())
+            ASSERT_EQUAL_VEC(OpenMM::Vec3(), x, 0.0);
+        ASSERT(numBeads > 0 ? std::isfinite(found.getPotentialEnergy()) : found.getPotentialEnergy() == 0.0);
+    }
+}
+
+/** On the CPU platform, three threads with enough beads for all of them give Reference's forces, before and after some steps. */
+inline void assertThreadsAgree(const TestPlatform& test, const std::function<BeadForce*(int numBeads)>& createForce, int numBeads) {
+    using namespace OpenMM;    // for the macros
+    if (test.getName() != "CPU")
+        return;
+    TestPlatform threaded(test.platform, "");
+    threaded.properties["Threads"] = "3";
+    const double width = std::cbrt(numBeads/12.0);    // 12 beads per nm^3
+    const OpenMM::Vec3 box[3] = {OpenMM::Vec3(width, 0, 0), OpenMM::Vec3(0.25, width, 0), OpenMM::Vec3(-0.375, 0.5, width)};
+    OpenMM::System system;
+    system.setDefaultPeriodicBoxVectors(box[0], box[1], box[2]);
+    system.addForce(createForce(numBeads));
+    for (int i = 0; i < numBeads; i++)
+        system.addParticle(18.0);
+    std::vector<OpenMM::Vec3> positions = createPositions(numBeads, box);
+    assertEqualsReference(threaded, system, positions, 1e-5, 1e-5);
+    OpenMM::VerletIntegrator integrator(0.001);
+    OpenMM::Context context(system, integrator, threaded.platform, threaded.properties);
+    context.setPositions(positions);
+    integrator.step(20);
+    ASSERT(std::isfinite(context.getState(OpenMM::State::Energy).getPotentialEnergy()));
 }
 
 }

@@ -183,6 +183,9 @@ static void runTests(const TestPlatform& test) {
     testForces(test, "none", 1, 0, 4, "tanh");
     testForces(test, "rectangular", 3, 3, 12, "tanh");
     testForces(test, "triclinic", 2, 4, 9, "silu");
+    auto beads = [](int numBeads) { return createForce(2, numBeads, 3, 5, "tanh", true).release(); };
+    assertFewBeadsWork(test, beads);
+    assertThreadsAgree(test, beads, 300);
 }
 
 int main(int argc, char* argv[]) {

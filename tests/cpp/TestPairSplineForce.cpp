@@ -26,7 +26,7 @@ static vector<double> createCoefficients(int numTypes) {
 
 /** The polynomials of each interval are the sums of B-splines. */
 static void testPieces() {
-    const vector<double> coefficients = createCoefficients(2), pieces = splinePieces(coefficients, FUNCTIONS);
+    const vector<double> coefficients = createCoefficients(2), pieces = splinePieces(coefficients, FUNCTIONS, FUNCTIONS);
     for (int row = 0; row < 3; row++)
         for (int n = 0; n < FUNCTIONS; n++)
             for (double f : {0.0, 0.3, 0.9}) {
@@ -115,6 +115,9 @@ static void runTests(const TestPlatform& test) {
     testExclusion(test);
     testSerialization();
     testValidation();
+    auto beads = [](int numBeads) { return createForce(2, numBeads, true).release(); };
+    assertFewBeadsWork(test, beads);
+    assertThreadsAgree(test, beads, 1500);
 }
 
 int main(int argc, char* argv[]) {

@@ -161,6 +161,9 @@ static void runTests(const TestPlatform& test) {
     unique_ptr<SchNetForce> tabulated = createForce(60, 24, 130, 3, "expnormal", "tanh", false);
     tabulated->setFilterGrid(5, 60);
     testForces(test, move(tabulated));
+    auto beads = [](int numBeads) { return createForce(numBeads, 10, 20, 2, "gaussian", "ssp", true).release(); };
+    assertFewBeadsWork(test, beads);
+    assertThreadsAgree(test, beads, 150);
 }
 
 int main(int argc, char* argv[]) {

@@ -122,6 +122,9 @@ static void runTests(const TestPlatform& test) {
     testForces(test, 2, false);
     testSerialization();
     testValidation();
+    auto beads = [](int numBeads) { return createForce(2, numBeads, true).release(); };
+    assertFewBeadsWork(test, beads);
+    assertThreadsAgree(test, beads, 1200);
 }
 
 int main(int argc, char* argv[]) {

@@ -15,6 +15,9 @@
 #include <map>
 #include <sstream>
 #include <string>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 namespace meanforce {
 namespace testing {
@@ -56,6 +59,14 @@ inline void assertThrows(const std::function<void()>& function, const std::strin
         return;
     }
     throw OpenMM::OpenMMException("Expected an exception with '"+text+"', found none");
+}
+
+/** Fails unless no Context can be created, with a message that contains the text. */
+inline void assertNoContext(const OpenMM::System& system, OpenMM::Integrator& integrator, const TestPlatform& test, const std::string& text) {
+#ifdef __SANITIZE_ADDRESS__
+    __lsan::ScopedDisabler openmmNeverFreesWhatItCreatedBefore;
+#endif
+    assertThrows([&] { OpenMM::Context(system, integrator, test.platform, test.properties); }, text);
 }
 
 /** Fails if |found-expected| exceeds the given number of standard errors. */

@@ -108,9 +108,7 @@ def run_dynamics(platform: TestPlatform, system: openmm.System, positions: np.nd
     other.setPositions(state.getPositions())
     found, expected = evaluate(context), evaluate(other)
     rms = np.sqrt(np.mean(expected[1] ** 2))
-    # Positions and box are no longer exact in single precision.
-    loose = platform.tolerance(3e-5, 3e-5, tolerance(platform))
-    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < loose * rms
+    assert np.sqrt(np.mean((found[1] - expected[1]) ** 2)) < tolerance(platform) * rms
 
 
 def check_gradient(make: Maker, types: Any, box: Any) -> None:

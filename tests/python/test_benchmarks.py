@@ -69,3 +69,12 @@ def test_potentials(tmp_path):
     assert found["torchscript"]["ratio"] > 1
     assert found["native"]["share"] > 0
     assert (tmp_path / "result.png").exists()
+
+
+def test_memory(tmp_path):
+    run("memory.py", tmp_path, "--quick", "--output", "memory.json")
+    records = json.loads((tmp_path / "memory.json").read_text())
+    found = {record["contender"]: record for record in records}
+    assert found["direct sum"]["difference"] < 1e-10  # all compute the same
+    assert found["meanforce G"]["error"] < 0.5
+    assert found["meanforce, 100 beads x 1000 frames, 100 lags"]["peak_megabytes"] > 0

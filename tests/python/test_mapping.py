@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import openmm
 import pytest
@@ -155,3 +157,117 @@ def test_topology_and_pdb_round_trip(water, tmp_path):
     coarse = Mapping.identity(mapping.topology(box), mapping.masses)
     assert coarse.bead_types == mapping.bead_types
     np.testing.assert_array_equal(coarse.map_positions(beads), beads)
+
+
+def peptide() -> tuple[app.Topology, np.ndarray]:
+    """Return the topology and masses of ACE-GLY-PRO-NME without hydrogens, and a water."""
+    residues = {
+        "ACE": ["CH3", "C", "O"],
+        "GLY": ["N", "CA", "C", "O"],
+        "PRO": ["N", "CA", "CB", "CG", "CD", "C", "O"],
+        "NME": ["N", "C"],
+    }
+    topology = app.Topology()
+    chain = topology.addChain("A")
+    for k, (name, atoms) in enumerate(residues.items(), 1):
+        residue = topology.addResidue(name, chain, str(k))
+        for atom in atoms:
+            topology.addAtom(atom, app.Element.getBySymbol(atom[0]), residue)
+    topology.createStandardBonds()
+    water = topology.addResidue("HOH", topology.addChain("B"), "9")
+    for atom in ("O", "H1", "H2"):
+        topology.addAtom(atom, app.Element.getBySymbol(atom[0]), water)
+    masses = np.array([atom.element.mass.value_in_unit(unit.dalton) for atom in topology.atoms()])
+    return topology, masses
+
+
+def named(mapping: Mapping) -> list[str]:
+    return [f"{a.residue.name}:{a.name}" for a in mapping.topology().atoms()]
+
+
+def test_c_alpha_beads_are_bonded_along_the_chain():
+    topology, masses = peptide()
+    mapping = Mapping.c_alpha(topology)
+    assert named(mapping) == ["GLY:CA", "PRO:CA"]
+    assert mapping.bonds == [(0, 1)]  # through atoms that are in no bead
+    np.testing.assert_allclose(mapping.masses, 12.01078, atol=1e-3)
+    np.testing.assert_allclose(mapping.map_forces(np.arange(57.0).reshape(19, 3))[0], [12, 13, 14])
+    np.testing.assert_allclose(mapping.atom_masses, masses)
+
+
+def test_five_beads_and_glycine_without_its_fifth():
+    mapping = Mapping.five_bead(peptide()[0])
+    assert named(mapping) == [f"GLY:{a}" for a in ("N", "CA", "C", "O")] + [
+        f"PRO:{a}" for a in ("N", "CA", "CB", "C", "O")
+    ]
+    names = named(mapping)
+    bonds = {tuple(sorted((names[i], names[j]))) for i, j in mapping.bonds}
+    assert ("GLY:C", "PRO:N") in bonds
+    assert ("PRO:CB", "PRO:N") in bonds  # proline's ring
+    assert len(bonds) == 9
+    topology = mapping.topology()
+    assert [(r.name, len(list(r.atoms()))) for r in topology.residues()] == [("GLY", 4), ("PRO", 5)]
+    assert topology.getNumBonds() == 9
+    with pytest.raises(ValueError, match="no amino acid in the topology"):
+        Mapping.five_bead(water_box()[0])
+
+
+def test_selections_by_function_string_and_index():
+    topology, masses = peptide()
+
+    def is_backbone(atom):
+        return atom.name in ("N", "CA", "C", "O") and atom.residue.name in ("GLY", "PRO")
+
+    by_function = {"BB": is_backbone, "SC": [9, 10, 11]}
+    mapping = Mapping.from_selections(topology, masses, by_function, weights="geometry")
+    assert named(mapping) == ["GLY:BB", "PRO:BB", "PRO:SC"]
+    assert mapping.bonds == [(0, 1), (1, 2)]
+    x = np.random.default_rng(1).standard_normal((19, 3))
+    np.testing.assert_allclose(mapping.map_positions(x)[2], x[9:12].mean(axis=0))
+    np.testing.assert_allclose(mapping.masses[2], 1 / np.sum((1 / 3) ** 2 / masses[9:12]))
+    whole = Mapping.from_selections(topology, masses, {"ALL": range(16)}, per="all")
+    np.testing.assert_allclose(whole.masses, masses[:16].sum())
+    pytest.importorskip("MDAnalysis")
+    strings = {"BB": "name N CA C O and resname GLY PRO", "SC": "name CB CG CD"}
+    same = Mapping.from_selections(topology, masses, strings, weights="geometry")
+    np.testing.assert_array_equal(same.weights.toarray(), mapping.weights.toarray())
+    with pytest.raises(ValueError, match="the selection of the beads 'X' finds no atom"):
+        Mapping.from_selections(topology, masses, {"X": "name XX"})
+    with pytest.raises(ValueError, match="an atom belongs to two beads"):
+        Mapping.from_selections(topology, masses, {"A": [0], "B": [0]})
+
+
+def test_selection_strings_without_mdanalysis_say_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "MDAnalysis", None)
+    with pytest.raises(ImportError, match=r"pip install 'meanforce\[data\]'.*lambda atom: atom\.name == 'CA'"):
+        Mapping.from_selections(*peptide(), {"A": "name CA"})
+
+
+def test_explicit_weights():
+    masses = [2.0, 4.0, 8.0, 0.0]
+    mapping = Mapping([[0, 1], [2, 3]], masses, ["A", "B"], ["X", "Y"], weights=[[0.25, 0.75], [1.0, 0.0]])
+    np.testing.assert_allclose(mapping.masses, [1 / (0.25**2 / 2 + 0.75**2 / 4), 8.0])
+    x = np.arange(12.0).reshape(4, 3)
+    np.testing.assert_allclose(mapping.map_positions(x), [0.25 * x[0] + 0.75 * x[1], x[2]])
+    np.testing.assert_allclose(mapping.map_forces(x), [x[0] + x[1], x[2]])
+    for weights, message in (
+        ([[0.5, 0.6], [1.0, 0.0]], "weights of bead 0 sum to 1.1, not to one"),
+        ([[0.5, 0.5], [0.5, 0.5]], "atom 3 of bead 1 has no mass and can carry no weight"),
+        ([[1.0], [1.0, 0.0]], "one weight for each of its atoms"),
+        ("volume", "'mass', 'geometry' or numbers for each bead, got 'volume'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Mapping([[0, 1], [2, 3]], masses, ["A", "B"], ["X", "Y"], weights=weights)
+
+
+def test_a_map_is_saved_and_read_again(tmp_path):
+    topology, _ = peptide()
+    mapping = Mapping.five_bead(topology, constraints=[(0, 1)])
+    mapping.force_map  # noqa: B018
+    mapping.save(tmp_path / "map.json")
+    read = Mapping.load(tmp_path / "map.json")
+    np.testing.assert_array_equal(read.weights.toarray(), mapping.weights.toarray())
+    np.testing.assert_array_equal(read.force_map.weights.toarray(), mapping.force_map.weights.toarray())
+    assert named(read) == named(mapping)
+    assert (read.bonds, read.constraints) == (mapping.bonds, mapping.constraints)
+    assert read.bead_types == mapping.bead_types

@@ -19,6 +19,7 @@ SANITIZERS = ("address,undefined", "thread")
 SINGLE, MIXED, DOUBLE = ("-DPRECISION=1",), ("-DPRECISION=2",), ("-DPRECISION=3",)
 CASES = [
     ("neighborList", (*SINGLE, "-DWIDTH=1")),
+    ("neighborList", (*SINGLE, "-DWIDTH=8", "-DUSE_PERIODIC")),
     ("neighborList", (*MIXED, "-DWIDTH=8", "-DUSE_PERIODIC")),
     ("momentTensor", DOUBLE),
     ("schNet", DOUBLE),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The neighbour list's kernels against all pairs: first build, moved beads, overflow, bad positions.
 #include "shim.h"
+#include <array>
 #include <random>
 
 #define CUTOFF 0.5
@@ -23,7 +24,9 @@ namespace group1 {
 
 static const int N = 70, NUM_REPLICAS = 2;
 static const float RANGE = 0.6f, ALLOWED = 0.049f;
-static const double BOX[3][3] = {{2.0, 0.0, 0.0}, {0.5, 2.25, 0.0}, {-0.5, 0.75, 1.875}};
+static const double BOX[3][3] = {{2.0123, 0.0, 0.0}, {0.5234, 2.2567, 0.0}, {-0.5345, 0.7456, 1.8789}};
+/** Of displacements within the cutoff, whose components are rounded to 3e-8 in single precision. */
+static const double ROUNDING = (PRECISION == 1 ? 1e-7 : 4e-8);
 #ifdef USE_PERIODIC
 static const int CELLS[3] = {3, 3, 3};
 #else
@@ -73,7 +76,21 @@ struct List {
     }
     void findRows() {
         Box<mixed> box;
-        LAUNCH(findRows, BLOCK_SIZE, N, posq, CORRECTION box.size, box.inverse, box.a, box.b, box.c, 1/(ALLOWED*ALLOWED), resultSet, candidateCapacity, capacity, types, replicas, atomIndex, builtAt,
+        real4 sizeRest = make_real4(0, 0, 0, 0), tiltRest = sizeRest;
+#if PRECISION == 1
+        // As the host divides box vectors: multiples of 1/4096 nm, and the rest.
+        auto divide = [](double value, real& coarse, real& rest) {
+            coarse = (real) (std::round(4096*value)/4096);
+            rest = (real) (value-coarse);
+        };
+        divide(BOX[0][0], box.a.x, sizeRest.x);
+        divide(BOX[1][1], box.b.y, sizeRest.y);
+        divide(BOX[2][2], box.c.z, sizeRest.z);
+        divide(BOX[1][0], box.b.x, tiltRest.x);
+        divide(BOX[2][0], box.c.x, tiltRest.y);
+        divide(BOX[2][1], box.c.y, tiltRest.z);
+#endif
+        LAUNCH(findRows, BLOCK_SIZE, N, posq, CORRECTION box.size, box.inverse, box.a, box.b, box.c, sizeRest, tiltRest, 1/(ALLOWED*ALLOWED), resultSet, candidateCapacity, capacity, types, replicas, atomIndex, builtAt,
                 candidateCount, candidates, rowCount, rows, rowDeltas, results);
     }
     /** The results of this evaluation: longest row, longest candidates, bad position, largest move. */
@@ -83,28 +100,47 @@ struct List {
     /** Compare with all pairs. */
     void check() {
         for (int i = 0; i < N; i++) {
-            std::vector<std::pair<int, int> > expected;    // original index, slot
+            struct Neighbor {
+                int original, slot;
+                std::array<double, 3> delta;
+                bool operator<(const Neighbor& other) const {
+                    return original < other.original;
+                }
+            };
+            std::vector<Neighbor> expected;
             for (int j = 0; j < N; j++) {
-                double d[3] = {(double) posq[j].x-posq[i].x, (double) posq[j].y-posq[i].y, (double) posq[j].z-posq[i].z}, nearest = 1e9;
+                std::array<double, 3> d = {(double) posq[j].x-posq[i].x, (double) posq[j].y-posq[i].y, (double) posq[j].z-posq[i].z}, delta = d;
+#if PRECISION == 2
+                d[0] += (double) posqCorrection[j].x-posqCorrection[i].x;
+                d[1] += (double) posqCorrection[j].y-posqCorrection[i].y;
+                d[2] += (double) posqCorrection[j].z-posqCorrection[i].z;
+                delta = d;
+#endif
+                double nearest = d[0]*d[0]+d[1]*d[1]+d[2]*d[2];
+#ifdef USE_PERIODIC
                 for (int image = 0; image < 343; image++) {
+                    std::array<double, 3> x;
                     double r2 = 0;
                     for (int k = 0; k < 3; k++) {
-                        double x = d[k]+(image%7-3)*BOX[0][k]+(image/7%7-3)*BOX[1][k]+(image/49-3)*BOX[2][k];
-                        r2 += x*x;
+                        x[k] = d[k]+(image%7-3)*BOX[0][k]+(image/7%7-3)*BOX[1][k]+(image/49-3)*BOX[2][k];
+                        r2 += x[k]*x[k];
                     }
-#ifndef USE_PERIODIC
-                    r2 = d[0]*d[0]+d[1]*d[1]+d[2]*d[2];
-#endif
-                    nearest = std::min(nearest, r2);
+                    if (r2 < nearest) {
+                        nearest = r2;
+                        delta = x;
+                    }
                 }
+#endif
                 if (i != j && types[i] >= 0 && types[j] >= 0 && replicas[i] == replicas[j] && nearest < CUTOFF_SQUARED)
-                    expected.push_back({atomIndex[j], j});
+                    expected.push_back({atomIndex[j], j, delta});
             }
             std::sort(expected.begin(), expected.end());
             CHECK(rowCount[i] == (int) expected.size());
             for (size_t k = 0; k < expected.size(); k++) {
-                CHECK(rows[i*capacity+k] == expected[k].second);
+                CHECK(rows[i*capacity+k] == expected[k].slot);
                 real4 delta = rowDeltas[i*capacity+k];
+                const std::array<double, 3>& exact = expected[k].delta;
+                CHECK(std::max({std::fabs(delta.x-exact[0]), std::fabs(delta.y-exact[1]), std::fabs(delta.z-exact[2])}) < ROUNDING);
                 CHECK(delta.w <= (real) CUTOFF);
                 CHECK(std::fabs(std::sqrt(delta.x*delta.x+delta.y*delta.y+delta.z*delta.z)-delta.w) < 1e-6);
             }

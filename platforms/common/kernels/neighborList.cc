@@ -19,6 +19,35 @@
 #define PERIODIC_DELTA(delta)
 #endif
 
+#if !defined(USE_DOUBLE_PRECISION) && !defined(USE_MIXED_PRECISION)
+#define USE_SINGLE_PRECISION
+#endif
+
+#if defined(USE_PERIODIC) && defined(USE_SINGLE_PRECISION)
+/** What rounding took from a-b. */
+DEVICE real differenceError(real a, real b, real difference) {
+    real minusB = difference-a;
+    return (a-(difference-minusB))-(b+minusB);
+}
+
+/**
+ * The vector to the nearest image, to the last digits of single precision although positions and box vectors are far larger:
+ * box vectors are sums of a part with so few digits that small multiples of it are exact, and of a rest (rest of the sizes;
+ * of b_x, c_x, c_y), and what their own difference lost is added to that of positions.
+ */
+DEVICE real3 findNearestImage(real4 from, real4 to, real4 inverseSize, real4 vecX, real4 vecY, real4 vecZ, real4 sizeRest, real4 tiltRest) {
+    real3 delta = make_real3(to.x-from.x, to.y-from.y, to.z-from.z);
+    real errorX = differenceError(to.x, from.x, delta.x), errorY = differenceError(to.y, from.y, delta.y), errorZ = differenceError(to.z, from.z, delta.z);
+    real c = floor(delta.z*inverseSize.z+0.5f);
+    real b = floor((delta.y-c*vecZ.y)*inverseSize.y+0.5f);
+    real a = floor((delta.x-(c*vecZ.x+b*vecY.x))*inverseSize.x+0.5f);
+    delta.x = (delta.x-(c*vecZ.x+b*vecY.x+a*vecX.x))+(errorX-(c*tiltRest.y+b*tiltRest.x+a*sizeRest.x));
+    delta.y = (delta.y-(c*vecZ.y+b*vecY.y))+(errorY-(c*tiltRest.z+b*sizeRest.y));
+    delta.z = (delta.z-c*vecZ.z)+(errorZ-c*sizeRest.z);
+    return delta;
+}
+#endif
+
 /** The cell, 0..n-1, of a fraction of the box, which rounding may have made 1. */
 DEVICE int cellAlongAxis(real fraction, int n) {
     int cell = (int) (fraction*n);
@@ -169,15 +198,15 @@ KERNEL void sortCandidates(int numAtoms, int candidateCapacity, GLOBAL const int
 
 /**
  * The rows at the exact cutoff, from the candidates, by WIDTH work items for each bead.  Also finds out whether the
- * candidates were still valid.  Distances are computed in mixed precision: differences of positions several boxes apart lose
- * digits that forces would miss.
+ * candidates were still valid.  Distances are computed in mixed precision, or with the same result in single: differences of
+ * positions several boxes apart lose digits that forces would miss.
  */
 KERNEL void findRows(int numAtoms, GLOBAL const real4* RESTRICT posq,
 #ifdef USE_MIXED_PRECISION
         GLOBAL const real4* RESTRICT posqCorrection,
 #endif
         mixed4 periodicBoxSize, mixed4 invPeriodicBoxSize, mixed4 periodicBoxVecX, mixed4 periodicBoxVecY, mixed4 periodicBoxVecZ,
-        float invAllowedSquared, int resultSet, int candidateCapacity, int capacity, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT replicas,
+        real4 boxSizeRest, real4 boxTiltRest, float invAllowedSquared, int resultSet, int candidateCapacity, int capacity, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT replicas,
         GLOBAL const int* RESTRICT atomIndex, GLOBAL const real4* RESTRICT builtAt, GLOBAL const int* RESTRICT candidateCount,
         GLOBAL const int* RESTRICT candidates, GLOBAL int* RESTRICT rowCount, GLOBAL int* RESTRICT rows, GLOBAL real4* RESTRICT rowDeltas,
         GLOBAL int* RESTRICT results) {
@@ -190,9 +219,9 @@ KERNEL void findRows(int numAtoms, GLOBAL const real4* RESTRICT posq,
     for (int first = 0; first < numAtoms; first += GLOBAL_SIZE/WIDTH) {
         int i = first+GLOBAL_ID/WIDTH;
         int numCandidates = 0, count = 0;
-        mixed3 origin = make_mixed3(0, 0, 0);
+        real4 pos = make_real4(0, 0, 0, 0);
         if (i < numAtoms) {
-            real4 pos = posq[i];
+            pos = posq[i];
             int group = (types[i] >= 0 ? replicas[i] : -1);
             if (lane == 0) {
                 largestMove = max(largestMove, findMove(pos, group, builtAt[i], invAllowedSquared));
@@ -200,7 +229,6 @@ KERNEL void findRows(int numAtoms, GLOBAL const real4* RESTRICT posq,
                     ATOMIC_MAX_INT(&results[resultSet*NUM_RESULTS+BAD_POSITION], numAtoms-atomIndex[i]);
             }
             numCandidates = min(candidateCount[i], candidateCapacity);
-            origin = make_mixed3(pos.x, pos.y, pos.z);
         }
 #if WIDTH > 1
         for (int start = 0; start < candidateCapacity; start += WIDTH) {
@@ -212,16 +240,18 @@ KERNEL void findRows(int numAtoms, GLOBAL const real4* RESTRICT posq,
             mixed r2 = 0;
             if (start+lane < numCandidates) {
                 j = candidates[i*candidateCapacity+start+lane];
-                real4 pos = posq[j];
-                delta.x = pos.x-origin.x;
-                delta.y = pos.y-origin.y;
-                delta.z = pos.z-origin.z;
+                real4 other = posq[j];
+#if defined(USE_PERIODIC) && defined(USE_SINGLE_PRECISION)
+                delta = findNearestImage(pos, other, invPeriodicBoxSize, periodicBoxVecX, periodicBoxVecY, periodicBoxVecZ, boxSizeRest, boxTiltRest);
+#else
+                delta = make_mixed3((mixed) other.x-pos.x, (mixed) other.y-pos.y, (mixed) other.z-pos.z);
 #ifdef USE_MIXED_PRECISION
                 delta.x += posqCorrection[j].x-posqCorrection[i].x;
                 delta.y += posqCorrection[j].y-posqCorrection[i].y;
                 delta.z += posqCorrection[j].z-posqCorrection[i].z;
 #endif
                 PERIODIC_DELTA(delta)
+#endif
                 r2 = delta.x*delta.x+delta.y*delta.y+delta.z*delta.z;
                 inside = (r2 < CUTOFF_SQUARED ? 1 : 0);
             }
@@ -229,9 +259,9 @@ KERNEL void findRows(int numAtoms, GLOBAL const real4* RESTRICT posq,
 #if WIDTH > 1
             isInside[LOCAL_ID] = inside;
             SYNC_THREADS
-            for (int other = 0; other < WIDTH; other++) {
-                int present = isInside[LOCAL_ID-lane+other];
-                place += (other < lane ? present : 0);
+            for (int item = 0; item < WIDTH; item++) {
+                int present = isInside[LOCAL_ID-lane+item];
+                place += (item < lane ? present : 0);
                 count += present;
             }
             SYNC_THREADS

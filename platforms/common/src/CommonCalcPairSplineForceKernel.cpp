@@ -28,7 +28,7 @@ void CommonCalcPairSplineForceKernel::initializeModel(const BeadForce& beadForce
 
 void CommonCalcPairSplineForceKernel::uploadParameters(const BeadForce& beadForce) {
     auto& force = static_cast<const PairSplineForce&>(beadForce);
-    vector<double> values = splinePieces(force.getCoefficients(), numFunctions);
+    vector<double> values = splinePieces(force.getCoefficients(), numFunctions, numFunctions);
     vector<mm_double4> quadruples;
     for (size_t i = 0; i < values.size(); i += 4)
         quadruples.push_back(mm_double4(values[i], values[i+1], values[i+2], values[i+3]));

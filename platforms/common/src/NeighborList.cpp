@@ -19,6 +19,8 @@ static constexpr double MARGIN = 1e-3, MOVE_MARGIN = 0.02;
 static constexpr double HASTE = 1.5;
 /** Rows have this much room at first: liquid water has 13 neighbours within 0.45 nm. */
 static constexpr int INITIAL_CAPACITY = 32;
+/** Digits of box vectors in single precision, of 24: the others are for sums of several. */
+static constexpr int COARSE_BITS = 13;
 /** Where kernels take the five vectors that describe the box; assignCells and findCandidates take the numbers of cells next. */
 static constexpr int ASSIGN_BOX = 2, CANDIDATES_BOX = 1;
 
@@ -145,7 +147,7 @@ void NeighborList::compile() {
     if (cc.getUseMixedPrecision())
         rowsKernel->addArg(cc.getPosqCorrection());
     rowsBox = (cc.getUseMixedPrecision() ? 3 : 2);
-    addPlaceholders(rowsKernel, 5+4);
+    addPlaceholders(rowsKernel, 5+2+4);
     rowsKernel->addArg(*types);
     rowsKernel->addArg(*replicas);
     rowsKernel->addArg(cc.getAtomIndexArray());
@@ -187,20 +189,35 @@ void NeighborList::chooseCells(const Vec3* box, int numCells[3]) const {
         numCells[k] = (excess > 1 ? max(1, min((int) (cells[k]/excess), (int) cbrt(most))) : (int) cells[k]);
 }
 
-void NeighborList::setBoxArguments(ComputeKernel& kernel, int index, bool isDouble) const {
-    Vec3 a, b, c;
-    cc.getPeriodicBoxVectors(a, b, c);
-    auto set = [&](double x, double y, double z) {
-        if (isDouble)
-            kernel->setArg(index++, mm_double4(x, y, z, 0.0));
-        else
-            kernel->setArg(index++, mm_float4((float) x, (float) y, (float) z, 0.0f));
-    };
-    set(a[0], b[1], c[2]);
-    set(1/a[0], 1/b[1], 1/c[2]);
-    set(a[0], a[1], a[2]);
-    set(b[0], b[1], b[2]);
-    set(c[0], c[1], c[2]);
+static void setVectorArg(ComputeKernel& kernel, int index, double x, double y, double z, bool isDouble) {
+    if (isDouble)
+        kernel->setArg(index, mm_double4(x, y, z, 0.0));
+    else
+        kernel->setArg(index, mm_float4((float) x, (float) y, (float) z, 0.0f));
+}
+
+void NeighborList::setBoxArguments(ComputeKernel& kernel, int index, const Vec3* box, bool isDouble) const {
+    setVectorArg(kernel, index, box[0][0], box[1][1], box[2][2], isDouble);
+    setVectorArg(kernel, index+1, 1/box[0][0], 1/box[1][1], 1/box[2][2], isDouble);
+    for (int k = 0; k < 3; k++)
+        setVectorArg(kernel, index+2+k, box[k][0], box[k][1], box[k][2], isDouble);
+}
+
+void NeighborList::setRowsBox(const Vec3* box) {
+    Vec3 coarse[3] = {box[0], box[1], box[2]}, rest[3];
+    const bool isDouble = cc.getUseDoublePrecision(), isSingle = !isDouble && !cc.getUseMixedPrecision();
+    if (isSingle) {
+        // Multiples of a power of two, so large that the sum of some box vectors is exact in single precision.
+        const double unit = ldexp(1.0, ilogb(max({box[0][0], box[1][1], box[2][2]}))-COARSE_BITS);
+        for (int k = 0; k < 3; k++)
+            for (int m = 0; m < 3; m++) {
+                coarse[k][m] = unit*round(box[k][m]/unit);
+                rest[k][m] = box[k][m]-coarse[k][m];
+            }
+    }
+    setBoxArguments(rowsKernel, rowsBox, coarse, !isSingle);
+    setVectorArg(rowsKernel, rowsBox+5, rest[0][0], rest[1][1], rest[2][2], isDouble);
+    setVectorArg(rowsKernel, rowsBox+6, rest[1][0], rest[2][0], rest[2][1], isDouble);
 }
 
 void NeighborList::build() {
@@ -217,11 +234,11 @@ void NeighborList::build() {
         copy(box, box+3, builtBox);
         findCandidates();
     }
-    setBoxArguments(rowsKernel, rowsBox, cc.getUseDoublePrecision() || cc.getUseMixedPrecision());
-    rowsKernel->setArg(rowsBox+5, (float) (1/(allowed*allowed)));
-    rowsKernel->setArg(rowsBox+6, resultSet);
-    rowsKernel->setArg(rowsBox+7, candidateCapacity);
-    rowsKernel->setArg(rowsBox+8, capacity);
+    setRowsBox(box);
+    rowsKernel->setArg(rowsBox+7, (float) (1/(allowed*allowed)));
+    rowsKernel->setArg(rowsBox+8, resultSet);
+    rowsKernel->setArg(rowsBox+9, candidateCapacity);
+    rowsKernel->setArg(rowsBox+10, capacity);
     rowsKernel->execute(cc.getNumAtoms()*width, blockSize);
     rowsFound->enqueue();
 }
@@ -232,8 +249,8 @@ void NeighborList::findCandidates() {
     chooseRange(builtBox);
     int numCells[3];
     chooseCells(builtBox, numCells);
-    setBoxArguments(assignKernel, ASSIGN_BOX, cc.getUseDoublePrecision());
-    setBoxArguments(candidatesKernel, CANDIDATES_BOX, cc.getUseDoublePrecision());
+    setBoxArguments(assignKernel, ASSIGN_BOX, builtBox, cc.getUseDoublePrecision());
+    setBoxArguments(candidatesKernel, CANDIDATES_BOX, builtBox, cc.getUseDoublePrecision());
     for (int k = 0; k < 3; k++) {
         assignKernel->setArg(ASSIGN_BOX+5+k, numCells[k]);
         candidatesKernel->setArg(CANDIDATES_BOX+5+k, numCells[k]);

@@ -67,7 +67,8 @@ private:
     void findCandidates();
     void chooseRange(const OpenMM::Vec3* box);
     void chooseCells(const OpenMM::Vec3* box, int numCells[3]) const;
-    void setBoxArguments(OpenMM::ComputeKernel& kernel, int index, bool isDouble) const;
+    void setBoxArguments(OpenMM::ComputeKernel& kernel, int index, const OpenMM::Vec3* box, bool isDouble) const;
+    void setRowsBox(const OpenMM::Vec3* box);
     Results downloadResults();
     int enlarge(int longest) const;
     OpenMM::ComputeContext& cc;

@@ -3,6 +3,7 @@
 #include "CpuBarrier.h"
 #include "meanforce/MomentTensorForce.h"
 #include "meanforce/internal/Coupling.h"
+#include "meanforce/internal/SplinePieces.h"
 #include <algorithm>
 #include <exception>
 
@@ -35,17 +36,22 @@ void CpuCalcMomentTensorForceKernel::readParameters(const BeadForce& beadForce) 
 
 void CpuCalcMomentTensorForceKernel::readFilters(const MomentTensorForce& force) {
     const int degrees = model.maxL+1, channels = model.channels, numFunctions = force.getNumFilterFunctions();
-    // Functions are counted from the cutoff inwards, q = G-1-k, and interval n needs functions n-3..n: three rows of zeros
-    // come first.  The last interval kept is G+3, which sees only zeros.
-    table.assign((size_t) (numFunctions+7)*degrees*model.width, 0.0f);
-    for (int q = 0; q < numFunctions; q++)
+    // The functions reach into three more intervals than there are functions; the last interval sees only zeros.
+    const int numIntervals = numFunctions+4;
+    vector<double> rows((size_t) degrees*channels*numFunctions);
+    for (int k = 0; k < numFunctions; k++)
+        for (int row = 0; row < degrees*channels; row++)
+            rows[row*numFunctions+k] = force.getFilterCoefficients()[k*degrees*channels+row]*(model.oneType ? force.getTypeWeights()[row%channels] : 1.0);
+    const vector<double> pieces = splinePieces(rows, numFunctions, numIntervals);
+    table.assign((size_t) numIntervals*degrees*4*model.width, 0.0f);
+    for (int n = 0; n < numIntervals; n++)
         for (int l = 0; l < degrees; l++)
-            for (int c = 0; c < channels; c++)
-                table[((q+3)*degrees+l)*model.width+c] = (float) (force.getFilterCoefficients()[((numFunctions-1-q)*degrees+l)*channels+c]*
-                        (model.oneType ? force.getTypeWeights()[c] : 1.0));
+            for (int p = 0; p < 4; p++)
+                for (int c = 0; c < channels; c++)
+                    table[((n*(model.width/kernels.lanes)+c/kernels.lanes)*degrees+l)*4*kernels.lanes+p*kernels.lanes+c%kernels.lanes] = (float) pieces[((l*channels+c)*numIntervals+n)*4+p];
     typeWeights = padRows(force.getTypeWeights(), channels, kernels.lanes);
     model.inverseSpacing = 1/force.getFilterSpacing();
-    model.numIntervals = numFunctions+4;
+    model.numIntervals = numIntervals;
     model.table = table.data();
     model.typeWeights = typeWeights.data();
 }
@@ -216,7 +222,7 @@ void CpuCalcMomentTensorForceKernel::computeMoments(Workspace& workspace, int fi
         for (int place = tile.first; place < tile.first+tile.count; place++) {
             const int length = (int) (list->end(place)-list->begin(place));
             const MomentTensorRow row = {place, length, reinterpret_cast<const uint32_t*>(list->begin(place))};
-            workspace.reservePairs(numPairs+2*(length+kernels.lanes));    // computeForces() looks one row ahead
+            workspace.reservePairs(numPairs+length+2*kernels.lanes);
             workspace.pairCount.push_back(kernels.computeMoments(model, geometry, row, workspace.getPairs(numPairs),
                     workspace.scratch.data(), moments.data()+place*size));
             numPairs += roundUp(workspace.pairCount.back(), kernels.lanes);

@@ -61,7 +61,7 @@ private:
     std::vector<DenseLayer> hiddenViews;
     std::vector<Tile> tiles;
     std::vector<MomentTensorBead> beads;
-    AlignedVector<float> moments;                     // [bead][lm][channel]; replaced by dU/dM once a tile is evaluated
+    AlignedVector<float> moments;                     // [bead][vector][lm][lane]; replaced by dU/dM once a tile is evaluated
     std::vector<Workspace> workspaces;
 };
 

@@ -64,7 +64,7 @@ void CpuCalcPairSplineForceKernel::readParameters(const BeadForce& beadForce) {
     auto& force = static_cast<const PairSplineForce&>(beadForce);
     numTypes = force.getNumTypes();
     numFunctions = force.getNumFunctions();
-    pieces = splinePieces(force.getCoefficients(), numFunctions);
+    pieces = splinePieces(force.getCoefficients(), numFunctions, numFunctions);
     start.clear();
     for (int type1 = 0; type1 < numTypes; type1++)
         for (int type2 = 0; type2 < numTypes; type2++)

@@ -14,6 +14,8 @@ void CpuCalcSchNetForceKernel::readParameters(const BeadForce& force) {
 }
 
 void CpuCalcSchNetForceKernel::compute(double temperature, vector<Vec3>* forces) {
+    if (particles.empty())
+        return;
     numberBeads();
     network->evaluate(parallel, orderedTypes, rowStart, [&](int i, CpuPairs& pairs) { findPairs(i, pairs); }, temperature,
             orderedA, orderedB, forces == nullptr ? nullptr : &orderedForces);

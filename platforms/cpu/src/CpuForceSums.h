@@ -22,7 +22,7 @@ public:
     }
     /** The four numbers of each bead, in the order of Sum. */
     double* getPart(int part) {
-        return &sums[part][0].x;
+        return reinterpret_cast<double*>(sums[part].data());
     }
     /** Write the energies, and add the forces if they are wanted. */
     void addUp(const std::vector<int>& particles, std::vector<float>& energies, std::vector<OpenMM::Vec3>* forces) const {

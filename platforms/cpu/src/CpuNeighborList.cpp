@@ -203,7 +203,7 @@ void CpuNeighborList::Search::visit(int cell) {
         const int image = 9*(shift[2]+1)+3*(shift[1]+1)+shift[0]+1;
         const Vec3 offset = list.box[0]*shift[0]+list.box[1]*shift[1]+list.box[2]*shift[2];
         const int index = first+list.rankOfCell[(other[2]*numCells[1]+other[1])*numCells[0]+other[0]];
-        const int* places = &list.cellPlaces[list.cellStart[index]];
+        const int* places = list.cellPlaces.data()+list.cellStart[index];
         const int count = list.cellStart[index+1]-list.cellStart[index];
         if (size+count > x.size())
             for (auto* array : {&x, &y, &z, &r2})

@@ -11,7 +11,9 @@ import typer
 from .analyse import analyse
 from .check import check
 from .demo import demo
+from .extractmemory import extract_memory
 from .guard import console, errors
+from .map import map_command
 
 __all__ = ["app", "console", "errors", "main"]
 
@@ -22,7 +24,9 @@ app = typer.Typer(
 )
 app.command()(analyse)
 app.command()(check)
+app.command()(extract_memory)
 app.add_typer(demo, name="demo")
+app.command("map")(map_command)
 
 
 def main() -> None:

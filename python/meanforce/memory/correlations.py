@@ -348,26 +348,62 @@ def _lagged_products(
     a: NDArray[Any], weights: Array, starts: NDArray[np.int64], lags: int, origin: Array | None = None
 ) -> Array:
     """Return sum_i w_i sum_t a_i(t).a_i(t + lag)/3 over the time origins t of each block, shape (B, lags+1)."""
-    sums = np.zeros((len(starts) - 1, lags + 1))
-    for b, (begin, end) in enumerate(pairwise(starts)):
-        # Room for the lags wanted on one side and for the wrapped-around negative lags on the other.
-        size = scipy.fft.next_fast_len(int(end - begin) + lags, real=True)
-        spectrum = np.zeros(size // 2 + 1, dtype=complex)
-        for i in range(0, a.shape[1], _BEADS_AT_ONCE):
-            part = slice(i, i + _BEADS_AT_ONCE)
-            piece = np.asarray(a[begin : end + lags, part], dtype=np.float64)
-            if origin is not None:
-                piece = piece - origin[part]
-            piece = piece * np.sqrt(weights[part])[:, None]
-            later = scipy.fft.rfft(piece.reshape(len(piece), -1), size, axis=0)
-            now = scipy.fft.rfft(piece[: end - begin].reshape(end - begin, -1), size, axis=0)
-            spectrum += np.einsum("fk,fk->f", now.conj(), later)
-        sums[b] = scipy.fft.irfft(spectrum, size)[: lags + 1] / 3.0
-    return sums
+    sums = [
+        lagged_products(a[begin : end + lags], None, weights, int(end - begin), lags, origin=origin)
+        for begin, end in pairwise(starts)
+    ]
+    return np.array(sums)
+
+
+def lagged_products(
+    a: NDArray[Any],
+    b: NDArray[Any] | None,
+    weights: Array,
+    origins: int,
+    lags: int,
+    matrix: bool = False,
+    origin: Array | None = None,
+) -> Array:
+    """Return sum_i w_i sum_t a_i(t).b_i(t + lag)/d over the first time origins t of a piece of trajectory.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray, shape (F, N, d)
+        F <= origins + lags frames; what lies beyond counts as zero. `b` None: the same as `a`.
+    weights : numpy.ndarray, shape (N,)
+    origins, lags : int
+        Time origins, and longest lag.
+    matrix : bool
+        Return the matrix b_i(t + lag) a_i(t)^T instead of its trace over d.
+    origin : numpy.ndarray, shape (N, d), optional
+        Subtracted from both.
+
+    Returns
+    -------
+    numpy.ndarray, shape (lags+1,) or (lags+1, d, d)
+    """
+    # Room for the lags wanted on one side and for the wrapped-around negative lags on the other.
+    size = scipy.fft.next_fast_len(origins + lags, real=True)
+    d = a.shape[2]
+    spectrum = np.zeros((size // 2 + 1, d, d) if matrix else size // 2 + 1, dtype=complex)
+    for i in range(0, a.shape[1], _BEADS_AT_ONCE):
+        part = slice(i, i + _BEADS_AT_ONCE)
+        root = np.sqrt(weights[part])[:, None]
+        shift = 0.0 if origin is None else origin[part]
+        first = (np.asarray(a[:, part], dtype=np.float64) - shift) * root
+        second = first if b is None else (np.asarray(b[:, part], dtype=np.float64) - shift) * root
+        now = scipy.fft.rfft(first[:origins], size, axis=0)
+        later = scipy.fft.rfft(second, size, axis=0)
+        if matrix:
+            spectrum += np.matmul(later.swapaxes(1, 2), now.conj())
+        else:
+            spectrum += np.einsum("fnk,fnk->f", now.conj(), later)
+    sums = scipy.fft.irfft(spectrum, size, axis=0)[: lags + 1]
+    return np.asarray(sums if matrix else sums / d)
 
 
 def _standard_error(parts: Array, weights: Array) -> Array:
-    """Return the standard error of the weighted mean of blocks, shape (T,), from parts of shape (B, T)."""
+    """Return the standard error of the weighted mean of blocks, shape (T, ...), from parts of shape (B, T, ...)."""
     mean = (weights * parts).sum(axis=0)
     count = len(parts)
     return np.asarray(np.sqrt(count / (count - 1.0) * (weights**2 * (parts - mean) ** 2).sum(axis=0)))

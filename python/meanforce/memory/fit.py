@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.integrate
 import scipy.interpolate
 import scipy.optimize
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +34,7 @@ class KernelFit:
     error : float
         Relative L2 error of what was fitted: of k(t), of G(t) or of the velocity autocorrelation.
     integrated_error : float
-        Relative L2 error of G(t) = int_0^t k; nan in a fit to a velocity autocorrelation.
+        Relative L2 error of G(t) = int_0^t k; nan in a fit to velocities.
     """
 
     kernel: MemoryKernel
@@ -57,7 +58,8 @@ def fit_kernel(
 
     The trial kernels are sums of exponentials ``a exp(-r t)``, a >= 0, and of damped cosines
     ``g^2 [exp(-t [[alpha, -w], [w, beta]])]_00``, alpha, beta >= 0, all of which are passive. Rates and frequencies
-    stay below pi/dt: what decays faster cannot be seen in the table and belongs to the white part.
+    stay below pi/dt: what decays faster cannot be seen in the table and belongs to the white part. All modes decay at
+    least at the rate 1/t[-1]: a slower one would be extrapolation, and friction that the data do not show.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def fit_kernel(
     ValueError
         If neither or ill-shaped tables are given, or no modes are asked for.
     """
-    family = _Family(*_mode_counts(modes), white and integrated is not None)
+    family = _Family(*mode_counts(modes), white and integrated is not None)
     if k is None and integrated is None:
         raise ValueError("give `k`, `integrated` or both")
     target_k: Array | None = None
@@ -102,7 +104,7 @@ def fit_kernel(
     if shape_g is None:
         shape_g = scipy.interpolate.CubicSpline(times, shape_k).antiderivative()(times)
 
-    chosen = _thin(len(times))
+    chosen = thinned(len(times))
     # A point stands for the points that were left out around it.
     root = np.sqrt(weight[chosen] * np.gradient(chosen.astype(float)))
     pieces: list[tuple[Array, Array, bool]] = []
@@ -124,7 +126,7 @@ def fit_kernel(
         right = np.concatenate([scale * y for y, scale, _ in pieces])
         return np.asarray(scipy.optimize.nnls(design, right)[0])
 
-    limits = (0.1 / times[-1], np.pi / dt)
+    limits = (1.0 / times[-1], np.pi / dt)
     best = _least_squares(
         family, residuals, jacobian, amplitudes, times[chosen], limits, starts, seed, shape_k[chosen], start
     )
@@ -135,52 +137,59 @@ def fit_kernel(
     return KernelFit(kernel, k_error, g_error)
 
 
-def fit_vacf(
-    t: ArrayLike,
-    vacf: ArrayLike,
-    modes: int | tuple[int, int] = (2, 3),
-    *,
-    white: bool = False,
-    start: MemoryKernel | None = None,
-    starts: int = 4,
-    seed: int = 0,
-) -> KernelFit:
-    """Fit the kernel of a free particle to its velocity autocorrelation, exactly at any spacing of the times.
+def fit_blocks_to_vacf(
+    times: Array,
+    c: Array,
+    chosen: NDArray[np.int64],
+    weight: Array,
+    modes: int | tuple[int, int],
+    white: bool,
+    stiffness: float,
+    start: MemoryKernel | None,
+    starts: int,
+    seed: int,
+) -> MemoryKernel:
+    """Return the sum of exponentials and damped cosines whose exact [exp(-A t)]_00 is closest to C(t)/C(0).
 
-    Unlike the Volterra inversion, this has no discretisation error: the exact [exp(-A t)]_00 is fitted.
-
-    Parameters
-    ----------
-    t, vacf : array_like, shape (T,)
-        Times from 0 on in equal steps, in ps; C(t) in any unit.
-    modes, white, start, starts, seed
-        See `fit_kernel`.
+    This is the first half of `meanforce.memory.fit_vacf`, which says what the arguments are.
     """
-    family = _Family(*_mode_counts(modes), white)
-    times, c, dt = check_grid(t, vacf, "vacf")
-    if not c[0] > 0.0:
-        raise ValueError(f"`vacf` must start at a positive value, got {c[0]}")
-    c = c / c[0]
-    chosen = _thin(len(times))
-    root = np.sqrt(np.gradient(chosen.astype(float)))
-    root = root / _norm(root * c[chosen])
+    family = _Family(*mode_counts(modes), white)
+    dt = times[1]
+    spring = None
+    if stiffness > 0.0:  # <F v(0)>/m = -stiffness <x(t) v(0)> = -stiffness int_0^t C
+        spring = -stiffness * scipy.integrate.cumulative_simpson(c, dx=dt, initial=0.0)
+    rough = volterra_kernel(times, c, "midpoint" if white else "G", mean_force=spring)
+    scale = 1.0 / _norm(rough.integrated[chosen])
 
     def residuals(parameters: Array) -> Array:
-        return np.asarray(root * (_free_vacf(family.drift(parameters), times[chosen]) - c[chosen]))
-
-    # The Volterra inversion on this grid is good enough to start from.
-    rough = volterra_kernel(times, c)
-    scale = 1.0 / _norm(rough.integrated[chosen])
+        drift = with_spring(family.drift(parameters), stiffness)
+        return np.asarray(weight * (_first_element(drift, times[chosen]) - c[chosen]))
 
     def amplitudes(columns: tuple[Array, Array]) -> Array:
         return np.asarray(scipy.optimize.nnls(scale * columns[True], scale * rough.integrated[chosen])[0])
 
-    limits = (0.1 / times[-1], np.pi / dt)
+    limits = (1.0 / times[-1], np.pi / dt)
     shape = rough.kernel[chosen]
-    best = _least_squares(family, residuals, "2-point", amplitudes, times[chosen], limits, starts, seed, shape, start)
-    kernel = family.kernel(best)
-    steps = np.arange(len(times))
-    return KernelFit(kernel, _norm(kernel.vacf(steps, dt) - c) / _norm(c), float("nan"))
+    return family.kernel(
+        _least_squares(family, residuals, "2-point", amplitudes, times[chosen], limits, starts, seed, shape, start)
+    )
+
+
+def with_spring(drift: Array, stiffness: float) -> Array:
+    """Return the drift matrix with the coordinate of a harmonic well, k/m = stiffness, as one more variable."""
+    if stiffness == 0.0:
+        return drift
+    whole = np.pad(drift, (0, 1))
+    whole[0, -1] = np.sqrt(stiffness)
+    whole[-1, 0] = -np.sqrt(stiffness)
+    return whole
+
+
+def _first_element(drift: Array, t: Array) -> Array:
+    """Return [exp(-A t)]_00."""
+    rates, vectors = np.linalg.eig(drift)
+    weights = vectors[0] * np.linalg.solve(vectors, np.eye(len(drift), dtype=complex)[0])
+    return np.asarray((np.exp(-np.multiply.outer(t, rates)) @ weights).real)
 
 
 # -------------------------------------------------------------------------------------------------- the family
@@ -217,7 +226,13 @@ class _Family:
     def bounds(self, slowest: float, fastest: float) -> tuple[Array, Array]:
         """Return lower and upper bounds of the parameters, rates in 1/ps."""
         e, c, n = self.exponentials, self.cosines, int(self.white)
-        low = [np.zeros(e + c), np.full(e, np.log(slowest)), np.zeros(2 * c), np.full(c, np.log(slowest)), np.zeros(n)]
+        low = [
+            np.zeros(e + c),
+            np.full(e, np.log(slowest)),
+            np.full(2 * c, slowest),
+            np.full(c, np.log(slowest)),
+            np.zeros(n),
+        ]
         high = [
             np.full(e + c, np.inf),
             np.full(e, np.log(fastest)),
@@ -309,7 +324,8 @@ class _Family:
         return p if np.array_equal(a != 0.0, (a != 0.0) & (self.drift(p) != 0.0)) else None
 
 
-def _mode_counts(modes: int | tuple[int, int]) -> tuple[int, int]:
+def mode_counts(modes: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the numbers of exponentials and damped cosines that `modes` asks for."""
     if isinstance(modes, (int, np.integer)):
         cosines = max(0, (int(modes) - 1) // 2)
         # Two exponentials at least, where there is room for more than one auxiliary variable and a cosine.
@@ -320,12 +336,6 @@ def _mode_counts(modes: int | tuple[int, int]) -> tuple[int, int]:
     if min(counts) < 0 or sum(counts) < 1:
         raise ValueError(f"`modes` must ask for at least one exponential or damped cosine, got {modes}")
     return counts
-
-
-def _free_vacf(drift: Array, t: Array) -> Array:
-    rates, vectors = np.linalg.eig(drift)
-    weights = vectors[0] * np.linalg.solve(vectors, np.eye(len(drift), dtype=complex)[0])
-    return np.asarray((np.exp(-np.multiply.outer(t, rates)) @ weights).real)
 
 
 # -------------------------------------------------------------------------------------------------- the search
@@ -421,7 +431,7 @@ def _from_pencil(family: _Family, t: Array, shape: Array, r: Array, w: Array, li
     return family.join(np.ones(family.modes), np.clip(r, *limits), damping, damping, np.clip(w, *limits), 0.0)
 
 
-def _thin(points: int) -> NDArray[np.int64]:
+def thinned(points: int) -> NDArray[np.int64]:
     """Return indices from 0 to points - 1, all of them at first and sparser later, at most about _MAX_POINTS."""
     if points <= _MAX_POINTS:
         return np.arange(points)

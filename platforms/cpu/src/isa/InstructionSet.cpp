@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "InstructionSet.h"
+#include "openmm/OpenMMException.h"
+#include <algorithm>
+#include <cstdlib>
+#include <iterator>
+#include <string>
 
 namespace meanforce {
 
@@ -19,7 +24,7 @@ extern const MomentTensorKernels momentTensorKernels;
 extern const SchNetKernels schNetKernels;
 }
 
-InstructionSet detectInstructionSet() {
+static InstructionSet findBest() {
     // The features of the x86-64-v4 and v3 levels that compilers make use of.
     __builtin_cpu_init();
     const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
@@ -33,11 +38,25 @@ InstructionSet detectInstructionSet() {
 namespace AVX2 = Baseline;
 namespace AVX512 = Baseline;
 
-InstructionSet detectInstructionSet() {
+static InstructionSet findBest() {
     return InstructionSet::Baseline;
 }
 
 #endif
+
+InstructionSet detectInstructionSet() {
+    const InstructionSet best = findBest();
+    const char* wanted = std::getenv("MEANFORCE_INSTRUCTION_SET");
+    if (wanted == nullptr)
+        return best;
+    const std::string names[] = {"Baseline", "AVX2", "AVX512"};
+    const int set = (int) (std::find(std::begin(names), std::end(names), wanted)-std::begin(names));
+    if (set == (int) std::size(names))
+        throw OpenMM::OpenMMException("MEANFORCE_INSTRUCTION_SET must be Baseline, AVX2 or AVX512, found '"+std::string(wanted)+"'");
+    if (set > (int) best)
+        throw OpenMM::OpenMMException("MEANFORCE_INSTRUCTION_SET is "+names[set]+", but this processor or build has at most "+names[(int) best]);
+    return (InstructionSet) set;
+}
 
 template <class Kernels>
 static const Kernels& select(InstructionSet set, const Kernels& baseline, const Kernels& avx2, const Kernels& avx512) {

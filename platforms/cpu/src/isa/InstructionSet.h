@@ -14,7 +14,10 @@ enum class InstructionSet {
     Baseline, AVX2, AVX512
 };
 
-/** The best instruction set of this processor that was compiled. */
+/**
+ * The best instruction set of this processor that was compiled, unless the environment variable MEANFORCE_INSTRUCTION_SET
+ * names a lesser one (Baseline, AVX2, AVX512), which is for tests.  Throws if it names one that is not there.
+ */
 InstructionSet detectInstructionSet();
 
 const MomentTensorKernels& getMomentTensorKernels(InstructionSet set);

@@ -2,11 +2,11 @@
 #include "MomentTensorKernels.h"
 #include "DenseKernels.h"
 #include "InstructionSet.h"
-#include "meanforce/internal/CubicBSpline.h"
 #include "meanforce/internal/SphericalHarmonics.h"
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
+#include <utility>
 
 namespace meanforce {
 namespace {
@@ -31,10 +31,11 @@ constexpr bool HAS_GRADIENT[25][3] = {
 
 // ---- rows of neighbours ----
 
-/** Displacements to all candidates of one row, then, with squares of distances, to those within the cutoff. */
+/** The vectors to all neighbours of a bead within the cutoff, and the squares of their lengths. */
 struct RowScratch {
-    double *x, *y, *z, *r2;
-    int *place, *particle;
+    double* r2;
+    float *x, *y, *z;
+    int* place;
 };
 
 constexpr int HALF = LANES/2;
@@ -71,7 +72,12 @@ MEANFORCE_INLINE unsigned selected(const Condition& condition) {
 #endif
 }
 
-/** Move the selected of `lanes` values to the front.  Values behind them may be overwritten too. */
+/** The lanes before `count`. */
+MEANFORCE_INLINE unsigned firstLanes(int count) {
+    return count < LANES ? (1u<<count)-1 : (1u<<(LANES-1))*2-1;
+}
+
+/** Move the selected of the values in one vector to the front.  Values behind them may be overwritten too. */
 MEANFORCE_INLINE void pack(unsigned mask, const double* from, double* to) {
 #if defined(__AVX512F__)
     _mm512_storeu_pd(to, _mm512_maskz_compress_pd((__mmask8) mask, _mm512_loadu_pd(from)));
@@ -81,15 +87,11 @@ MEANFORCE_INLINE void pack(unsigned mask, const double* from, double* to) {
 #endif
 }
 
-template <int COUNT>
 MEANFORCE_INLINE void pack(unsigned mask, const int* from, int* to) {
 #if defined(__AVX512F__)
-    if constexpr (COUNT == HALF)
-        _mm256_storeu_si256((__m256i*) to, _mm256_maskz_compress_epi32((__mmask8) mask, _mm256_loadu_si256((const __m256i*) from)));
-    else
-        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16) mask, _mm512_loadu_si512(from)));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16) mask, _mm512_loadu_si512(from)));
 #else
-    for (int lane = 0, n = 0; lane < COUNT; n += (mask>>lane)&1, lane++)
+    for (int lane = 0, n = 0; lane < LANES; n += (mask>>lane)&1, lane++)
         to[n] = from[lane];
 #endif
 }
@@ -103,15 +105,22 @@ MEANFORCE_INLINE void pack(unsigned mask, const float* from, float* to) {
 #endif
 }
 
-/** 1/sqrt(x) for x > 0, to rounding: a good guess from the exponent and Newton's method, much faster than root and division. */
+/** 1/sqrt(x) for x > 0, to rounding: a good guess and Newton's method, much faster than root and division. */
 MEANFORCE_INLINE DoubleVector inverseRoot(const DoubleVector& x) {
+    DoubleVector y;
+#if defined(__AVX512F__)
+    constexpr int STEPS = 2;
+    y = (DoubleVector) _mm512_maskz_rsqrt14_pd(0xff, (__m512d) x);
+#else
+    constexpr int STEPS = 4;
     UnsignedVector bits;
     std::memcpy(&bits, &x, sizeof(bits));
     bits = 0x5fe6eb50c7b537a9-(bits >> 1);
-    DoubleVector y;
     std::memcpy(&y, &bits, sizeof(y));
+#endif
     const DoubleVector half = 0.5*x;
-    for (int k = 0; k < 4; k++)
+    MEANFORCE_UNROLL
+    for (int k = 0; k < STEPS; k++)
         y += y*(0.5-half*y*y);
     return y;
 }
@@ -122,84 +131,122 @@ MEANFORCE_INLINE DoubleVector nearest(const DoubleVector& x) {
     return (x+shift)-shift;
 }
 
+/** One coordinate of the beads at some places. */
+MEANFORCE_INLINE DoubleVector gatherCoordinate(const MomentTensorBead* beads, const int* places, int axis) {
+    static_assert(sizeof(MomentTensorBead) == 4*sizeof(double));
+#if defined(__AVX512F__)
+    HalfIntVector index;
+    std::memcpy(&index, places, sizeof(index));
+    return (DoubleVector) _mm512_mask_i32gather_pd(_mm512_setzero_pd(), 0xff, (__m256i) (index*4), beads[0].position+axis, sizeof(double));
+#else
+    DoubleVector result;
+    for (int lane = 0; lane < HALF; lane++)
+        result[lane] = beads[places[lane]].position[axis];
+    return result;
+#endif
+}
+
+/** The particles at some places. */
+MEANFORCE_INLINE IntVector gatherParticles(const MomentTensorBead* beads, const int* places) {
+#if defined(__AVX512F__)
+    IntVector index;
+    std::memcpy(&index, places, sizeof(index));
+    return (IntVector) _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, (__m512i) (index*8), &beads[0].particle, sizeof(int));
+#else
+    IntVector result;
+    for (int lane = 0; lane < LANES; lane++)
+        result[lane] = beads[places[lane]].particle;
+    return result;
+#endif
+}
+
 /**
  * Find the vectors to the nearest images, as the Reference platform does, of all candidates within the cutoff.  Returns their
  * number; arrays have room for one vector more than the candidates.
  */
-int findNear(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& all, const RowScratch& near) {
-    const MomentTensorBead& from = geometry.beads[row.place];
-    const double x0 = from.position[0], y0 = from.position[1], z0 = from.position[2];
-    for (int k = 0; k < row.count; k++) {
-        const int place = (int) (row.neighbors[k]>>5);
-        const MomentTensorBead& to = geometry.beads[place];
-        all.x[k] = to.position[0]-x0;
-        all.y[k] = to.position[1]-y0;
-        all.z[k] = to.position[2]-z0;
-        all.place[k] = place;
-        all.particle[k] = to.particle;
-    }
-    // What lies beyond the last candidate is nobody's neighbour.
-    for (int k = row.count; k%HALF != 0; k++)
-        all.x[k] = all.y[k] = all.z[k] = 1e300;
+int findNear(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& near) {
+    const double* from = geometry.beads[row.place].position;
     // OpenMM's boxes are lower triangular.
     const double *box = geometry.box, *inverse = geometry.inverseBox;
     const double cutoff2 = model.cutoff*model.cutoff;
     int count = 0;
-    for (int k = 0; k < row.count; k += HALF) {
-        DoubleVector x = loadDoubles(all.x+k), y = loadDoubles(all.y+k), z = loadDoubles(all.z+k);
-        if (geometry.periodic) {
-            const DoubleVector c = nearest(z*inverse[2]);
-            x -= c*box[6];
-            y -= c*box[7];
-            z -= c*box[8];
-            const DoubleVector b = nearest(y*inverse[1]);
-            x -= b*box[3];
-            y -= b*box[4];
-            x -= nearest(x*inverse[0])*box[0];
+    for (int k = 0; k < row.count; k += LANES) {
+        // What lies beyond the last candidate is the bead itself, which is not selected.
+        const int lanes = (row.count-k < LANES ? row.count-k : LANES);
+        int place[LANES];
+        if (lanes == LANES)
+            for (int lane = 0; lane < LANES; lane++)
+                place[lane] = (int) (row.neighbors[k+lane]>>5);
+        else
+            for (int lane = 0; lane < LANES; lane++)
+                place[lane] = (lane < lanes ? (int) (row.neighbors[k+lane]>>5) : row.place);
+        float delta[3][LANES];
+        double r2[LANES];
+        unsigned mask = 0;
+        MEANFORCE_UNROLL
+        for (int first = 0; first < LANES; first += HALF) {
+            DoubleVector x = gatherCoordinate(geometry.beads, place+first, 0)-from[0];
+            DoubleVector y = gatherCoordinate(geometry.beads, place+first, 1)-from[1];
+            DoubleVector z = gatherCoordinate(geometry.beads, place+first, 2)-from[2];
+            if (geometry.periodic) {
+                const DoubleVector c = nearest(z*inverse[2]);
+                x -= c*box[6];
+                y -= c*box[7];
+                z -= c*box[8];
+                const DoubleVector b = nearest(y*inverse[1]);
+                x -= b*box[3];
+                y -= b*box[4];
+                x -= nearest(x*inverse[0])*box[0];
+            }
+            const DoubleVector square = x*x+y*y+z*z;
+            storeFloats(x, delta[0]+first);
+            storeFloats(y, delta[1]+first);
+            storeFloats(z, delta[2]+first);
+            std::memcpy(r2+first, &square, sizeof(square));
+            mask |= selected((LongVector) (square < cutoff2)) << first;
         }
-        const DoubleVector r2 = x*x+y*y+z*z;
-        const unsigned mask = selected((LongVector) (r2 < cutoff2))&((1u<<(row.count-k < HALF ? row.count-k : HALF))-1);
-        double values[4][HALF];
-        std::memcpy(values[0], &x, sizeof(x));
-        std::memcpy(values[1], &y, sizeof(y));
-        std::memcpy(values[2], &z, sizeof(z));
-        std::memcpy(values[3], &r2, sizeof(r2));
-        pack(mask, values[0], near.x+count);
-        pack(mask, values[1], near.y+count);
-        pack(mask, values[2], near.z+count);
-        pack(mask, values[3], near.r2+count);
-        pack<HALF>(mask, all.place+k, near.place+count);
-        pack<HALF>(mask, all.particle+k, near.particle+count);
+        mask &= firstLanes(lanes);
+        pack(mask, delta[0], near.x+count);
+        pack(mask, delta[1], near.y+count);
+        pack(mask, delta[2], near.z+count);
+        pack(mask, place, near.place+count);
+        const unsigned low = mask&((1u<<HALF)-1);
+        pack(low, r2, near.r2+count);
+        pack(mask>>HALF, r2+HALF, near.r2+count+__builtin_popcount(low));
         count += __builtin_popcount(mask);
     }
     return count;
 }
 
-/** Write all pairs within the cutoff.  Returns their number. */
-int findPairs(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& all,
-        const RowScratch& near, const MomentTensorPairs& pairs) {
-    const int count = findNear(model, geometry, row, all, near);
+/** Write all pairs within the cutoff.  Returns their number; places beyond them, in the last vector, are valid ones. */
+int findPairs(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row, const RowScratch& near, const MomentTensorPairs& pairs) {
+    const int count = findNear(model, geometry, row, near);
     for (int e = count; e%LANES != 0; e++) {
-        near.x[e] = near.y[e] = near.z[e] = 0.0;
+        near.x[e] = near.y[e] = near.z[e] = 0.0f;
         near.r2[e] = model.cutoff*model.cutoff;
+        near.place[e] = row.place;
     }
-    for (int e = 0; e < roundUp(count, LANES); e += HALF) {
-        const DoubleVector r2 = loadDoubles(near.r2+e);
-        // Two beads at the same point have no direction.
-        const DoubleVector inverseR = r2 > 0.0 ? inverseRoot(r2) : 0.0*r2;
-        DoubleVector u = (model.cutoff-r2*inverseR)*model.inverseSpacing;
-        const DoubleVector last = 0.0*r2+(double) (model.numIntervals-1);
-        u = u > 0.0 ? u : 0.0*r2;    // may be negative by rounding
-        u = u < last ? u : last;
-        const HalfIntVector interval = __builtin_convertvector(u, HalfIntVector);
-        std::memcpy(pairs.interval+e, &interval, sizeof(interval));
-        storeFloats(u-__builtin_convertvector(interval, DoubleVector), pairs.f+e);
-        storeFloats(loadDoubles(near.x+e)*inverseR, pairs.x+e);
-        storeFloats(loadDoubles(near.y+e)*inverseR, pairs.y+e);
-        storeFloats(loadDoubles(near.z+e)*inverseR, pairs.z+e);
-        storeFloats(inverseR, pairs.inverseR+e);
+    for (int e = 0; e < count; e += LANES) {
+        MEANFORCE_UNROLL
+        for (int part = e; part < e+LANES; part += HALF) {
+            const DoubleVector r2 = loadDoubles(near.r2+part);
+            // Two beads at the same point have no direction.
+            const DoubleVector inverseR = r2 > 0.0 ? inverseRoot(r2) : 0.0*r2;
+            DoubleVector u = (model.cutoff-r2*inverseR)*model.inverseSpacing;
+            const DoubleVector last = 0.0*r2+(double) (model.numIntervals-1);
+            u = u > 0.0 ? u : 0.0*r2;    // may be negative by rounding
+            u = u < last ? u : last;
+            const HalfIntVector interval = __builtin_convertvector(u, HalfIntVector);
+            std::memcpy(pairs.interval+part, &interval, sizeof(interval));
+            storeFloats(u-__builtin_convertvector(interval, DoubleVector), pairs.f+part);
+            storeFloats(inverseR, pairs.inverseR+part);
+        }
+        const Vector inverseR = load(pairs.inverseR+e);
+        store(load(near.x+e)*inverseR, pairs.x+e);
+        store(load(near.y+e)*inverseR, pairs.y+e);
+        store(load(near.z+e)*inverseR, pairs.z+e);
     }
-    std::memcpy(pairs.place, near.place, sizeof(int)*count);
+    std::memcpy(pairs.place, near.place, sizeof(int)*roundUp(count, LANES));
     return count;
 }
 
@@ -207,15 +254,15 @@ int findPairs(const MomentTensorModel& model, const MomentTensorGeometry& geomet
  * Copy the pairs that the row owns.  Each of the two beads must come to the same answer, whatever their places are, and each
  * should own about half of its pairs.  Returns their number.
  */
-int copyOwned(int particle, int count, const int* others, const MomentTensorPairs& pairs, const MomentTensorPairs& owned) {
+int copyOwned(const MomentTensorBead* beads, int place, int count, const MomentTensorPairs& pairs, const MomentTensorPairs& owned) {
+    const int particle = beads[place].particle;
     int n = 0;
     for (int e = 0; e < count; e += LANES) {
-        IntVector other;
-        std::memcpy(&other, others+e, sizeof(other));
+        const IntVector other = gatherParticles(beads, pairs.place+e);
         const IntVector odd = ((other+particle)&1) != 0, above = other > particle;
-        const unsigned mask = selected(odd == above)&(count-e < LANES ? (1u<<(count-e))-1 : (1u<<(LANES-1))*2-1);
-        pack<LANES>(mask, pairs.place+e, owned.place+n);
-        pack<LANES>(mask, pairs.interval+e, owned.interval+n);
+        const unsigned mask = selected(odd == above)&firstLanes(count-e);
+        pack(mask, pairs.place+e, owned.place+n);
+        pack(mask, pairs.interval+e, owned.interval+n);
         for (auto member : {&MomentTensorPairs::f, &MomentTensorPairs::x, &MomentTensorPairs::y, &MomentTensorPairs::z, &MomentTensorPairs::inverseR})
             pack(mask, pairs.*member+e, owned.*member+n);
         n += __builtin_popcount(mask);
@@ -225,59 +272,97 @@ int copyOwned(int particle, int count, const int* others, const MomentTensorPair
 
 // ---- moments ----
 
-/** Scratch of the first pass: displacements, then for each vector of neighbours the spline weights and harmonics. */
-constexpr int ROW_FLOATS = 7*2+4+7;
+/** Scratch of the first pass, in floats for each pair: what is near, then the pairs; harmonics follow. */
+constexpr int ROW_FLOATS = 2+4+7;
+
+#if defined(__AVX512F__)
+/** Vectors of channels that share what is loaded of a pair. */
+constexpr int SHARED = 2;
+/** The most sums that registers hold beside what a pair needs. */
+constexpr int LARGEST_SUM = 25;
+#else
+constexpr int SHARED = 1;
+constexpr int LARGEST_SUM = 9;
+#endif
+
+/** Moments of degrees l to the result's are summed together. */
+template <int L, int V>
+constexpr int lastDegree(int l) {
+    int last = l;
+    while (last < L && ((last+2)*(last+2)-l*l)*V <= LARGEST_SUM)
+        last++;
+    return last;
+}
+
+/** W(f) = t_0 + t_1 f + t_2 f^2 + t_3 f^3. */
+MEANFORCE_INLINE Vector evaluateFilter(const float* t, const Vector& f) {
+    return load(t)+f*(load(t+LANES)+f*(load(t+2*LANES)+f*load(t+3*LANES)));
+}
+
+/** The same, and dW/df. */
+MEANFORCE_INLINE Vector evaluateFilter(const float* t, const Vector& f, Vector& slope) {
+    const Vector t3 = load(t+3*LANES), first = load(t+2*LANES)+f*t3, second = load(t+LANES)+f*first;
+    slope = second+f*(first+f*t3);
+    return load(t)+f*second;
+}
+
+/** Compute the moments of degrees FIRST to L of V vectors of channels from c on.  Y holds the harmonics, one block for each vector of pairs. */
+template <int L, int V, int FIRST = 0>
+MEANFORCE_INLINE void sumMoments(const MomentTensorModel& model, const int* types, int count, const MomentTensorPairs& pairs, const float* Y, int c, float* moments) {
+    constexpr int M = MOMENTS<L>, LAST = lastDegree<L, V>(FIRST), BEGIN = FIRST*FIRST, END = (LAST+1)*(LAST+1);
+    constexpr int PER_VECTOR = (L+1)*4*LANES;
+    const int width = model.width, perInterval = (L+1)*4*width;
+    Vector sum[END-BEGIN][V] = {};
+    for (int e = 0; e < count; e++) {
+        const float *Ye = Y+(long) (e/LANES)*M*LANES+e%LANES, *table = model.table+(long) pairs.interval[e]*perInterval+c/LANES*PER_VECTOR;
+        const Vector f = broadcast(pairs.f[e]);
+        MEANFORCE_UNROLL
+        for (int l = FIRST; l <= LAST; l++) {
+            Vector W[V];
+            MEANFORCE_UNROLL
+            for (int v = 0; v < V; v++) {
+                W[v] = evaluateFilter(table+l*4*LANES+v*PER_VECTOR, f);
+                if (!model.oneType)
+                    W[v] *= load(model.typeWeights+(long) types[pairs.place[e]]*width+c+v*LANES);
+            }
+            MEANFORCE_UNROLL
+            for (int lm = l*l; lm < (l+1)*(l+1); lm++)
+                MEANFORCE_UNROLL
+                for (int v = 0; v < V; v++)
+                    sum[lm-BEGIN][v] += W[v]*Ye[lm*LANES];
+        }
+    }
+    MEANFORCE_UNROLL
+    for (int lm = BEGIN; lm < END; lm++)
+        MEANFORCE_UNROLL
+        for (int v = 0; v < V; v++)
+            store(sum[lm-BEGIN][v], moments+(c/LANES+v)*M*LANES+lm*LANES);
+    if constexpr (LAST < L)
+        sumMoments<L, V, LAST+1>(model, types, count, pairs, Y, c, moments);
+}
 
 template <int L>
 int momentsOfRow(const MomentTensorModel& model, const MomentTensorGeometry& geometry, const MomentTensorRow& row,
         const MomentTensorPairs& owned, float* scratch, float* moments) {
-    constexpr int M = MOMENTS<L>, BLOCK = (4+M)*LANES;
+    constexpr int M = MOMENTS<L>;
     const int room = roundUp(row.count, LANES)+LANES;    // packing overwrites one vector
-    double* d = (double*) scratch;
-    int* n = (int*) (d+7L*room);
-    const RowScratch all = {d, d+room, d+2*room, nullptr, n, n+room};
-    const RowScratch near = {d+3*room, d+4*room, d+5*room, d+6*room, n+2*room, n+3*room};
-    float* p = (float*) (n+4L*room);
+    float *n = scratch+2L*room, *p = n+4L*room;
+    const RowScratch near = {(double*) scratch, n, n+room, n+2*room, (int*) (n+3*room)};
     const MomentTensorPairs pairs = {(int*) p, (int*) (p+room), p+2*room, p+3*room, p+4*room, p+5*room, p+6*room};
-    float* geometryBlocks = p+7L*room;
-    const int count = findPairs(model, geometry, row, all, near, pairs);
-    const int numOwned = copyOwned(geometry.beads[row.place].particle, count, near.particle, pairs, owned);
+    float* harmonics = p+7L*room;
+    const int count = findPairs(model, geometry, row, near, pairs);
+    const int numOwned = copyOwned(geometry.beads, row.place, count, pairs, owned);
     for (int e = 0; e < count; e += LANES) {
-        Vector weights[4], slopes[4], Y[M];
-        cubicBSplineWeights<Vector, float>(load(pairs.f+e), weights, slopes);
+        Vector Y[M];
         sphericalHarmonics<L, Vector, float>(load(pairs.x+e), load(pairs.y+e), load(pairs.z+e), Y);
-        float* block = geometryBlocks+(long) e/LANES*BLOCK;
-        for (int s = 0; s < 4; s++)
-            store(weights[s], block+s*LANES);
         for (int lm = 0; lm < M; lm++)
-            store(Y[lm], block+(4+lm)*LANES);
+            store(Y[lm], harmonics+(long) e*M+lm*LANES);
     }
-    const int width = model.width, stride = (L+1)*width;
-    for (int c = 0; c < width; c += LANES) {
-        Vector sum[M] = {};
-        for (int e = 0; e < count; e++) {
-            const float *block = geometryBlocks+(long) (e/LANES)*BLOCK+e%LANES, *table = model.table+(long) pairs.interval[e]*stride+c;
-            Vector B[4], a = {};
-            MEANFORCE_UNROLL
-            for (int s = 0; s < 4; s++)
-                B[s] = broadcast(block[s*LANES]);
-            if (!model.oneType)
-                a = load(model.typeWeights+(long) geometry.types[pairs.place[e]]*width+c);
-            MEANFORCE_UNROLL
-            for (int l = 0; l <= L; l++) {
-                const float* t = table+l*width;
-                Vector W = load(t)*B[0]+load(t+stride)*B[1]+load(t+2*stride)*B[2]+load(t+3*stride)*B[3];
-                if (!model.oneType)
-                    W *= a;
-                MEANFORCE_UNROLL
-                for (int lm = l*l; lm < (l+1)*(l+1); lm++)
-                    sum[lm] += W*block[(4+lm)*LANES];
-            }
-        }
-        MEANFORCE_UNROLL
-        for (int lm = 0; lm < M; lm++)
-            store(sum[lm], moments+lm*width+c);
-    }
+    int c = 0;
+    for (; c+SHARED*LANES <= model.width; c += SHARED*LANES)
+        sumMoments<L, SHARED>(model, geometry.types, count, pairs, harmonics, c, moments);
+    for (; c < model.width; c += LANES)
+        sumMoments<L, 1>(model, geometry.types, count, pairs, harmonics, c, moments);
     return numOwned;
 }
 
@@ -291,12 +376,19 @@ MEANFORCE_INLINE Vector channelsOnly(const Vector& x, int first, int channels) {
     return floatsOf(bitsOf(x) & (lanes < channels-first));
 }
 
+/** Where the moments lm of one bead begin, for the vector of channels from c on. */
+MEANFORCE_INLINE long momentsAt(const MomentTensorModel& model, int lm, int c) {
+    return ((long) c/LANES*(model.maxL+1)*(model.maxL+1)+lm)*LANES;
+}
+
 /** The rows that products are made of: moments, then their copies with shifted channels.  Copies' padding is not set. */
 void fillRows(const MomentTensorModel& model, const float* moments, float* rows) {
     const int width = model.width, channels = model.channels, numMoments = (model.maxL+1)*(model.maxL+1);
-    std::memcpy(rows, moments, sizeof(float)*numMoments*width);
+    for (int lm = 0; lm < numMoments; lm++)
+        for (int c = 0; c < width; c += LANES)
+            store(load(moments+momentsAt(model, lm, c)), rows+lm*width+c);
     for (int k = 0; k < model.numCopies; k++) {
-        const float* from = moments+model.copiedFrom[k]*width;
+        const float* from = rows+model.copiedFrom[k]*width;
         float* to = rows+(numMoments+k)*width;
         const int shift = model.copyShift[k];
         std::memcpy(to, from+shift, sizeof(float)*(channels-shift));
@@ -347,12 +439,12 @@ MEANFORCE_INLINE Vector multiplyMoments(const MomentTensorTerm* term, const Mome
 void computeFeatures(const MomentTensorModel& model, const float* moments, float* rows, float* x) {
     const int L = model.maxL, channels = model.channels, width = model.width;
     for (int c = 0; c < width; c += LANES)
-        store(load(moments+c), x+c);
+        store(load(moments+momentsAt(model, 0, c)), x+c);
     for (int l = 0; l <= L; l++)
         for (int c = 0; c < width; c += LANES) {
             Vector sum = {};
             for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
-                const Vector m = load(moments+lm*width+c);
+                const Vector m = load(moments+momentsAt(model, lm, c));
                 sum += m*m;
             }
             store(sum, x+(l+1)*channels+c);
@@ -383,8 +475,10 @@ void differentiateProducts(const MomentTensorModel& model, const float* rows, co
             to[c+shift-channels] += from[c];
     }
     for (int k = 0; k < numMoments; k++)
-        for (int c = 0; c < width; c += LANES)
-            store(load(gradients+k*width+c)+channelsOnly(load(rowGradients+k*width+c), c, channels), gradients+k*width+c);
+        for (int c = 0; c < width; c += LANES) {
+            float* gradient = gradients+momentsAt(model, k, c);
+            store(load(gradient)+channelsOnly(load(rowGradients+k*width+c), c, channels), gradient);
+        }
 }
 
 /** Replace the moments of one bead by dU/dM. */
@@ -395,10 +489,13 @@ void momentGradients(const MomentTensorModel& model, const float* dUdx, float* r
     for (int c = 0; c < width; c += LANES) {
         for (int l = 0; l <= L; l++) {
             const Vector twice = 2.0f*channelsOnly(load(dUdx+(l+1)*channels+c), c, channels);
-            for (int lm = l*l; lm < (l+1)*(l+1); lm++)
-                store(load(moments+lm*width+c)*twice, moments+lm*width+c);
+            for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
+                float* moment = moments+momentsAt(model, lm, c);
+                store(load(moment)*twice, moment);
+            }
         }
-        store(load(moments+c)+channelsOnly(load(dUdx+c), c, channels), moments+c);
+        float* first = moments+momentsAt(model, 0, c);
+        store(load(first)+channelsOnly(load(dUdx+c), c, channels), first);
     }
     if (model.numProducts > 0)
         differentiateProducts(model, rows, dUdx, rows+((L+1)*(L+1)+model.numCopies)*width, moments);
@@ -486,143 +583,174 @@ void evaluateNetwork(const MomentTensorModel& model, int type, int count, const 
 
 // ---- forces ----
 
-/** The sums of four vectors. */
-MEANFORCE_INLINE void reduceFour(const Vector* x, float* sums) {
-    typedef float Vector4 __attribute__((vector_size(16)));
-    typedef int Index4 __attribute__((vector_size(16)));
-    Vector4 four[4];
+/** Add the halves of each block of 2*W lanes: of a into its first half, of b into its second. */
+template <int W, int... LANE>
+MEANFORCE_INLINE Vector addHalves(const Vector& a, const Vector& b, std::integer_sequence<int, LANE...>) {
+    return __builtin_shuffle(a, b, IntVector{(LANE/W%2 == 0 ? LANE : LANE-W+LANES)...})+
+            __builtin_shuffle(a, b, IntVector{(LANE/W%2 == 0 ? LANE+W : LANE+LANES)...});
+}
+
+/** Lane k of the result is the sum over row k of as many rows as there are lanes. */
+template <int W = LANES/2>
+MEANFORCE_INLINE Vector sumRows(Vector* rows) {
     MEANFORCE_UNROLL
-    for (int k = 0; k < 4; k++) {
-        Vector4 part[LANES/4];
-        std::memcpy(part, &x[k], sizeof(Vector));
-        MEANFORCE_UNROLL
-        for (int width = LANES/8; width > 0; width /= 2)
-            MEANFORCE_UNROLL
-            for (int i = 0; i < width; i++)
-                part[i] += part[i+width];
-        four[k] = part[0];
+    for (int k = 0; k < W; k++)
+        rows[k] = addHalves<W>(rows[k], rows[k+W], std::make_integer_sequence<int, LANES>());
+    if constexpr (W > 1)
+        return sumRows<W/2>(rows);
+    else
+        return rows[0];
+}
+
+/** Forces in units of 2^-32. */
+MEANFORCE_INLINE void toFixedPoint(const Vector& force, std::int64_t* result) {
+    Vector x = (force < LARGEST_FORCE ? force : broadcast(LARGEST_FORCE));    // also NaN
+    x = (x > -LARGEST_FORCE ? x : broadcast(-LARGEST_FORCE))*FIXED_POINT;
+    HalfVector halves[2];
+    std::memcpy(halves, &x, sizeof(x));
+    const LongVector integers[2] = {__builtin_convertvector(halves[0], LongVector), __builtin_convertvector(halves[1], LongVector)};
+    std::memcpy(result, integers, sizeof(integers));
+}
+
+/** Harmonics and their gradients: four rows for each lm. */
+template <int L>
+MEANFORCE_INLINE void fillHarmonics(int count, const MomentTensorPairs& pairs, float* harmonics) {
+    constexpr int M = MOMENTS<L>;
+    for (int e = 0; e < count; e += LANES) {
+        Vector Y[M], Yx[M], Yy[M], Yz[M];
+        const Vector x = load(pairs.x+e), y = load(pairs.y+e), z = load(pairs.z+e);
+        sphericalHarmonics<L, Vector, float>(x, y, z, Y);
+        sphericalHarmonicGradients<L, Vector, float>(x, y, z, Yx, Yy, Yz);
+        float* block = harmonics+(long) e*4*M;
+        for (int lm = 0; lm < M; lm++) {
+            store(Y[lm], block+4*lm*LANES);
+            store(Yx[lm], block+(4*lm+1)*LANES);
+            store(Yy[lm], block+(4*lm+2)*LANES);
+            store(Yz[lm], block+(4*lm+3)*LANES);
+        }
     }
-    const Vector4 ab = __builtin_shuffle(four[0], four[1], Index4{0, 4, 1, 5})+__builtin_shuffle(four[0], four[1], Index4{2, 6, 3, 7});
-    const Vector4 cd = __builtin_shuffle(four[2], four[3], Index4{0, 4, 1, 5})+__builtin_shuffle(four[2], four[3], Index4{2, 6, 3, 7});
-    const Vector4 sum = __builtin_shuffle(ab, cd, Index4{0, 1, 4, 5})+__builtin_shuffle(ab, cd, Index4{2, 3, 6, 7});
-    std::memcpy(sums, &sum, sizeof(sum));
 }
 
-MEANFORCE_INLINE std::int64_t toFixedPoint(float force) {
-    force = (force < LARGEST_FORCE ? force : LARGEST_FORCE);    // also NaN
-    force = (force > -LARGEST_FORCE ? force : -LARGEST_FORCE);
-    return (std::int64_t) (force*FIXED_POINT);
+/**
+ * Compute, or add to, four sums over channels for each pair, in rows of so many pairs as there is `room` for: the gradient of the
+ * harmonics, weighted by filters and G, and the derivative by f.  G_i pulls on the neighbour through M_i, and G_j on the bead through M_j; Y_lm(-n) = (-1)^l Y_lm(n).
+ */
+template <int L, bool ONE_TYPE, int V>
+MEANFORCE_INLINE void sumGradients(const MomentTensorModel& model, const int* types, int place, int count, const MomentTensorPairs& pairs,
+        const float* gradients, const float* harmonics, int c, int room, float* sums) {
+    // So many pairs are summed over channels at a time.
+    constexpr int GROUPED = LANES/4;
+    float partial[LANES*LANES] = {};
+    constexpr int M = MOMENTS<L>, PER_VECTOR = (L+1)*4*LANES;
+    const int width = model.width, perInterval = (L+1)*4*width;
+    const float *Gi = gradients+((long) place*width+c)*M, *ai = model.typeWeights+(long) types[place]*width+c;
+    for (int e = 0; e < count; e++) {
+        const int j = pairs.place[e];
+        const float *block = harmonics+(long) (e/LANES)*LANES*4*M+e%LANES, *table = model.table+(long) pairs.interval[e]*perInterval+c/LANES*PER_VECTOR;
+        const float *Gj = gradients+((long) j*width+c)*M, *aj = model.typeWeights+(long) types[j]*width+c;
+        const Vector f = broadcast(pairs.f[e]);
+        Vector total[4][V] = {};
+        MEANFORCE_UNROLL
+        for (int l = 0; l <= L; l++) {
+            Vector S[4][V] = {};
+            MEANFORCE_UNROLL
+            for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
+                const float* Y = block+4*lm*LANES;
+                MEANFORCE_UNROLL
+                for (int v = 0; v < V; v++) {
+                    const Vector gi = load(Gi+(v*M+lm)*LANES), gj = load(Gj+(v*M+lm)*LANES);
+                    Vector h;
+                    if (ONE_TYPE)
+                        h = (l%2 == 0 ? gi+gj : gi-gj);
+                    else {
+                        const Vector own = load(aj+v*LANES)*gi, other = load(ai+v*LANES)*gj;
+                        h = (l%2 == 0 ? own+other : own-other);
+                    }
+                    if (l == 0)
+                        S[3][v] = h;
+                    else
+                        S[3][v] += h*Y[0];
+                    MEANFORCE_UNROLL
+                    for (int k = 0; k < 3; k++)
+                        if (HAS_GRADIENT[lm][k])
+                            S[k][v] += h*Y[(k+1)*LANES];
+                }
+            }
+            MEANFORCE_UNROLL
+            for (int v = 0; v < V; v++) {
+                Vector slope;
+                const Vector W = evaluateFilter(table+l*4*LANES+v*PER_VECTOR, f, slope);
+                total[3][v] += slope*S[3][v];
+                if (l > 0)
+                    MEANFORCE_UNROLL
+                    for (int k = 0; k < 3; k++)
+                        total[k][v] += W*S[k][v];
+            }
+        }
+        MEANFORCE_UNROLL
+        for (int k = 0; k < 4; k++) {
+            MEANFORCE_UNROLL
+            for (int v = 1; v < V; v++)
+                total[k][0] += total[k][v];
+            store(total[k][0], partial+(k*GROUPED+e%GROUPED)*LANES);
+        }
+        if (e%GROUPED == GROUPED-1 || e == count-1) {
+            Vector rows[LANES];
+            MEANFORCE_UNROLL
+            for (int k = 0; k < LANES; k++)
+                rows[k] = load(partial+k*LANES);
+            float sum[LANES];
+            store(sumRows(rows), sum);
+            MEANFORCE_UNROLL
+            for (int k = 0; k < 4; k++)
+                for (int p = 0; p < GROUPED; p++) {
+                    float* target = sums+k*room+e/GROUPED*GROUPED+p;
+                    *target = (c == 0 ? 0.0f : *target)+sum[k*GROUPED+p];
+                }
+        }
+    }
 }
 
-/** G_i pulls on the neighbour through M_i, and G_j on the bead through M_j; Y_lm(-n) = (-1)^l Y_lm(n). */
 template <int L, bool ONE_TYPE>
 void forcesOfRow(const MomentTensorModel& model, const int* types, int place, int count, const MomentTensorPairs& pairs,
         const float* gradients, float* scratch, std::int64_t* forces) {
-    constexpr int M = MOMENTS<L>, BLOCK = (8+4*M)*LANES;
-    for (int e = 0; e < count; e += LANES) {
-        Vector weights[4], slopes[4], Y[M], Yx[M], Yy[M], Yz[M];
-        const Vector x = load(pairs.x+e), y = load(pairs.y+e), z = load(pairs.z+e);
-        cubicBSplineWeights<Vector, float>(load(pairs.f+e), weights, slopes);
-        sphericalHarmonics<L, Vector, float>(x, y, z, Y);
-        sphericalHarmonicGradients<L, Vector, float>(x, y, z, Yx, Yy, Yz);
-        float* block = scratch+(long) e/LANES*BLOCK;
-        for (int s = 0; s < 4; s++) {
-            store(weights[s], block+s*LANES);
-            store(slopes[s], block+(4+s)*LANES);
-        }
-        for (int lm = 0; lm < M; lm++) {
-            store(Y[lm], block+(8+4*lm)*LANES);
-            store(Yx[lm], block+(9+4*lm)*LANES);
-            store(Yy[lm], block+(10+4*lm)*LANES);
-            store(Yz[lm], block+(11+4*lm)*LANES);
-        }
-    }
-    const int width = model.width, stride = (L+1)*width;
-    float* sums = scratch+(long) roundUp(count, LANES)/LANES*BLOCK;
-    for (int c = 0; c < width; c += LANES) {
-        Vector Gi[M], ai = {};
-        const float* Gp = gradients+(long) place*M*width+c;
-        MEANFORCE_UNROLL
-        for (int lm = 0; lm < M; lm++)
-            Gi[lm] = load(Gp+lm*width);
-        if (!ONE_TYPE)
-            ai = load(model.typeWeights+(long) types[place]*width+c);
-        for (int e = 0; e < count; e++) {
-            const int j = pairs.place[e];
-            const float *block = scratch+(long) (e/LANES)*BLOCK+e%LANES, *table = model.table+(long) pairs.interval[e]*stride+c;
-            const float* Gj = gradients+(long) j*M*width+c;
-            // Rows of other beads come from afar: ask for one that the next row of pairs needs.
-            const float* ahead = gradients+(long) pairs.place[roundUp(count, LANES)+e]*M*width+c;
-            Vector B[4], dB[4], aj = {}, total[4] = {};
-            MEANFORCE_UNROLL
-            for (int s = 0; s < 4; s++) {
-                B[s] = broadcast(block[s*LANES]);
-                dB[s] = broadcast(block[(4+s)*LANES]);
-            }
-            if (!ONE_TYPE)
-                aj = load(model.typeWeights+(long) types[j]*width+c);
-            MEANFORCE_UNROLL
-            for (int l = 0; l <= L; l++) {
-                const float* t = table+l*width;
-                const Vector t0 = load(t), t1 = load(t+stride), t2 = load(t+2*stride), t3 = load(t+3*stride);
-                const Vector W = t0*B[0]+t1*B[1]+t2*B[2]+t3*B[3], dW = t0*dB[0]+t1*dB[1]+t2*dB[2]+t3*dB[3];
-                Vector S = {}, Sx = {}, Sy = {}, Sz = {};
-                MEANFORCE_UNROLL
-                for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
-                    __builtin_prefetch(ahead+lm*width);
-                    Vector h = load(Gj+lm*width);
-                    if (ONE_TYPE)
-                        h = (l%2 == 0 ? Gi[lm]+h : Gi[lm]-h);
-                    else
-                        h = (l%2 == 0 ? aj*Gi[lm]+ai*h : aj*Gi[lm]-ai*h);
-                    const float* Y = block+(8+4*lm)*LANES;
-                    S += h*Y[0];
-                    if (HAS_GRADIENT[lm][0])
-                        Sx += h*Y[LANES];
-                    if (HAS_GRADIENT[lm][1])
-                        Sy += h*Y[2*LANES];
-                    if (HAS_GRADIENT[lm][2])
-                        Sz += h*Y[3*LANES];
-                }
-                total[3] += dW*S;
-                if (l > 0) {
-                    total[0] += W*Sx;
-                    total[1] += W*Sy;
-                    total[2] += W*Sz;
-                }
-            }
-            float four[4];
-            reduceFour(total, four);
-            for (int k = 0; k < 4; k++)
-                sums[4*e+k] = (c == 0 ? four[k] : sums[4*e+k]+four[k]);
-        }
-    }
+    const int room = roundUp(count, LANES);
+    std::int64_t* fixed = (std::int64_t*) scratch;
+    float *sums = (float*) (fixed+3L*room), *harmonics = sums+4L*room;
+    fillHarmonics<L>(count, pairs, harmonics);
+    int c = 0;
+    for (; c+SHARED*LANES <= model.width; c += SHARED*LANES)
+        sumGradients<L, ONE_TYPE, SHARED>(model, types, place, count, pairs, gradients, harmonics, c, room, sums);
+    for (; c < model.width; c += LANES)
+        sumGradients<L, ONE_TYPE, 1>(model, types, place, count, pairs, gradients, harmonics, c, room, sums);
     const float inverseSpacing = (float) model.inverseSpacing;
-    std::int64_t fx = 0, fy = 0, fz = 0;
-    for (int e = 0; e < count; e++) {
+    for (int e = 0; e < count; e += LANES) {
         // Only the part of the polynomials' gradient that is perpendicular to rhat turns with it.
-        const float *s = sums+4*e, x = pairs.x[e], y = pairs.y[e], z = pairs.z[e], inverseR = pairs.inverseR[e];
-        const float radial = -inverseSpacing*s[3]-inverseR*(x*s[0]+y*s[1]+z*s[2]);
-        const std::int64_t dx = toFixedPoint(inverseR*s[0]+radial*x), dy = toFixedPoint(inverseR*s[1]+radial*y), dz = toFixedPoint(inverseR*s[2]+radial*z);
-        std::int64_t* f = forces+4L*pairs.place[e];
-        f[0] -= dx;
-        f[1] -= dy;
-        f[2] -= dz;
-        fx += dx;
-        fy += dy;
-        fz += dz;
+        const Vector x = load(pairs.x+e), y = load(pairs.y+e), z = load(pairs.z+e), inverseR = load(pairs.inverseR+e);
+        const Vector sx = load(sums+e), sy = load(sums+room+e), sz = load(sums+2*room+e), slope = load(sums+3*room+e);
+        const Vector radial = -inverseSpacing*slope-inverseR*(x*sx+y*sy+z*sz);
+        toFixedPoint(inverseR*sx+radial*x, fixed+e);
+        toFixedPoint(inverseR*sy+radial*y, fixed+room+e);
+        toFixedPoint(inverseR*sz+radial*z, fixed+2*room+e);
     }
-    std::int64_t* f = forces+4L*place;
-    f[0] += fx;
-    f[1] += fy;
-    f[2] += fz;
+    std::int64_t own[3] = {};
+    for (int e = 0; e < count; e++) {
+        std::int64_t* f = forces+4L*pairs.place[e];
+        MEANFORCE_UNROLL
+        for (int k = 0; k < 3; k++) {
+            f[k] -= fixed[k*room+e];
+            own[k] += fixed[k*room+e];
+        }
+    }
+    for (int k = 0; k < 3; k++)
+        forces[4L*place+k] += own[k];
 }
 
 // ---- the table of functions ----
 
 long getScratchSize(const MomentTensorModel& model, int longestRow) {
     const long room = roundUp(longestRow, LANES)+LANES, numMoments = (model.maxL+1)*(model.maxL+1);
-    const long rows = room*(ROW_FLOATS+8+4*numMoments+4);
+    const long rows = room*(ROW_FLOATS+4*numMoments);
     const long network = TILE*networkFloats(model)+2*model.width+productFloats(model);
     return (rows > network ? rows : network)+64;
 }

@@ -21,7 +21,9 @@ struct MomentTensorModel {
     bool oneType;                        // then the weight of the only type is contained in the table
     double cutoff, inverseSpacing;
     int numIntervals;                    // the last one sees only zeros
-    const float *table, *typeWeights;    // [interval][l][channel], [type][channel]
+    // The filters as polynomials, sum_p table_p f^p, and the types' weights.  Where many rows of channels follow each other, those
+    // of one vector of channels come first: [vector] counts vectors, and a row is one vector long.
+    const float *table, *typeWeights;    // [interval][vector][l][p][lane], [type][channel]
     // Products.  Rows below (maxL+1)^2 are moments; the others are copies of moments with channel c+shift in the place of c.
     int numProducts, numCopies;
     const int *copiedFrom, *copyShift;   // of each copy
@@ -66,7 +68,7 @@ struct MomentTensorKernels {
     /** Beads that pass through the network together. */
     int tile;
     /**
-     * Compute the moments [lm][channel] of the bead in a row, and write the pairs that the row owns.
+     * Compute the moments [vector][lm][lane] of the bead in a row, and write the pairs that the row owns.
      *
      * @return the number of pairs; room for all neighbours and one vector more may be overwritten
      */
