@@ -15,7 +15,7 @@ from .noise import NoiseLike, WhiteNoise
 from .parameters import Parameters, sparse_basis
 
 ON_RIDGE = 1e-4
-"""Parameters with a smaller share in the null space than this are not on a ridge: roundoff of nearly null directions."""
+"""Parameters with a smaller share in the null space are not on a ridge: it is roundoff of nearly null directions."""
 
 Model = Callable[[dict[str, Tensor]], Tensor]
 """Parameters by name to the noise-free observations, shape (m,), written in torch, in float64."""
