@@ -226,7 +226,7 @@ class _Potential:
             d /= np.linalg.norm(d)
             slopes = [(self(self.x + h * d)[0] - self(self.x - h * d)[0]) / (2 * h) for h in (2e-4, 1e-4)]
             error = abs((4 * slopes[1] - slopes[0]) / 3 + np.sum(self.forces * d))
-            worst = max(worst, error / np.linalg.norm(self.forces))
+            worst = max(worst, error / (self.scale * np.sqrt(self.x.size)))
         return Check("forces are the gradient", bool(worst < DERIVATIVE), f"differ by {worst:.1e} from -dU/dx")
 
     def loops(self) -> Check:
@@ -242,7 +242,7 @@ class _Potential:
                 forces = self(self.x + radius * (np.cos(angle) * a + np.sin(angle) * b))[1]
                 work += np.sum(forces * velocity)
                 total += np.linalg.norm(forces) * np.linalg.norm(velocity)
-            worst = max(worst, abs(work) / total)
+            worst = max(worst, abs(work) / max(total, 1e-300))
         return Check("conservative", bool(worst < DERIVATIVE), f"work around closed loops {worst:.1e} of |F| |dx|")
 
     def smoothness(self) -> Check:
