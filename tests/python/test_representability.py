@@ -20,7 +20,7 @@ def lj():
 @pytest.fixture(scope="module")
 def tetrahedral():
     edge = EDGES["dense"]
-    return edge, *sample(add_three_body(lj_system(SIDE**3, edge), 150.0), SIDE, edge, 120, 40)
+    return edge, *sample(add_three_body(lj_system(SIDE**3, edge), 60.0), SIDE, edge, 120, 40)
 
 
 def measure(run, **options):
