@@ -240,8 +240,8 @@ class _Potential:
             for angle in angles:
                 velocity = radius * (np.cos(angle) * b - np.sin(angle) * a)
                 forces = self(self.x + radius * (np.cos(angle) * a + np.sin(angle) * b))[1]
-                work += np.sum(forces * velocity)
-                total += np.linalg.norm(forces) * np.linalg.norm(velocity)
+                work += float(np.sum(forces * velocity))
+                total += float(np.linalg.norm(forces) * np.linalg.norm(velocity))
             worst = max(worst, abs(work) / max(total, 1e-300))
         return Check("conservative", bool(worst < DERIVATIVE), f"work around closed loops {worst:.1e} of |F| |dx|")
 
@@ -323,7 +323,8 @@ class _Potential:
 
         def product(v: np.ndarray) -> np.ndarray:
             d = (weights * v).reshape(-1, 3)
-            return weights * (self(self.x - h * d)[1] - self(self.x + h * d)[1]).reshape(-1) / (2 * h)
+            rise = self(self.x - h * d)[1] - self(self.x + h * d)[1]
+            return np.asarray(weights * rise.reshape(-1) / (2 * h))
 
         v = self.rng.normal(size=len(weights))
         stiffest = 0.0
@@ -331,7 +332,7 @@ class _Potential:
             v /= np.linalg.norm(v)
             w = product(v)
             stiffest, before = float(v @ w), stiffest
-            v = w + max(stiffest, np.linalg.norm(w)) * v
+            v = w + max(stiffest, float(np.linalg.norm(w))) * v
             if abs(stiffest - before) < 1e-4 * abs(stiffest):
                 break
         step = 2 / np.sqrt(stiffest) if stiffest > 0 else float("inf")

@@ -66,7 +66,7 @@ class Identifiability:
     @property
     def rank(self) -> int:
         """Number of directions that the noise-free observations determine."""
-        return len(self.eigenvalues) - self.null_space.shape[1]
+        return len(self.eigenvalues) - int(self.null_space.shape[1])
 
     @property
     def covariance(self) -> np.ndarray:

@@ -163,7 +163,8 @@ def _parts(f: Frames) -> list[Frames]:
 def _liquid(frames: Mapping[str, Frames], table: _Table, neighbours: float | None) -> None:
     """Compare g(r) of every pair of types and the angles between neighbours."""
     names, runs = list(frames), list(frames.values())
-    widths = [0.5 / np.linalg.norm(np.linalg.inv(f.box), axis=1).max() for f in runs]
+    boxes = [f.box for f in runs if f.box is not None]
+    widths = [0.5 / np.linalg.norm(np.linalg.inv(box), axis=1).max() for box in boxes]
     r_max = min(RDF_RANGE, 0.999 * min(widths))
     kinds = np.unique(runs[0].types).tolist()
     pairs = [(a, b) for a in kinds for b in kinds if a <= b] if len(kinds) > 1 else [None]
@@ -179,10 +180,10 @@ def _liquid(frames: Mapping[str, Frames], table: _Table, neighbours: float | Non
         def as_rdf(g: np.ndarray, r: np.ndarray = r) -> RDF:
             return RDF(r, g, np.zeros_like(g))
 
-        errors = [
-            measured(*map(float, jackknife(b, lambda g, w=whole[0]: rdf_error(as_rdf(g), w, r_max))))
-            for b in blocks[1:]
-        ]
+        def error(g: np.ndarray, target: RDF = whole[0]) -> float:
+            return rdf_error(as_rdf(g), target, r_max)
+
+        errors = [measured(*map(float, jackknife(b, error))) for b in blocks[1:]]
         heights = [measured(*map(float, jackknife(b, lambda g: as_rdf(g).g.max()))) for b in blocks]
         table.add(f"peak {title}", f"{title}: highest", "", heights)
         table.add(f"error {title}", f"{title}: mean error", "", [None, *errors])
