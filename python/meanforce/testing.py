@@ -147,7 +147,7 @@ def check_potential(
     if not checker.finite:
         return Report((Check("finite", False, "energy or forces of an ordinary configuration are not finite"),))
     m = _masses(model, masses, num_types)
-    step, step_check = checker.step_size(m[t], known=masses is not None or bool(getattr(model, "bead_types", None)))
+    step, step_check = checker.step_size(m[t], known=masses is not None or bool(_bead_types(model)))
     return Report(
         (
             Check("finite", True, f"root mean square force {checker.scale:.4g} kJ/mol/nm"),
@@ -390,10 +390,14 @@ def _cluster(n: int, closest: float, rng: np.random.Generator) -> np.ndarray:
     return np.array(points)
 
 
+def _bead_types(model: Any) -> list[Any]:
+    """Return the table of bead types of a module or a CGPotential, empty if there is none."""
+    return list(getattr(model, "bead_types", None) or getattr(model, "beadTypes", None) or [])
+
+
 def _masses(model: Any, masses: Any, num_types: int) -> np.ndarray:
     if masses is None:
-        table = getattr(model, "bead_types", None) or getattr(model, "beadTypes", None) or []
-        masses = [bead.mass or 1.0 for bead in table] or np.ones(num_types)
+        masses = [bead.mass or 1.0 for bead in _bead_types(model)] or np.ones(num_types)
     m = np.asarray(strip_units(masses, unit.dalton), dtype=float)
     if m.shape != (num_types,) or not np.all(m > 0):
         raise ValueError(f"masses must be positive, one for each of {num_types} types, got {masses!r}")
