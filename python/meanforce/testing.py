@@ -147,7 +147,7 @@ def check_potential(
     if not checker.finite:
         return Report((Check("finite", False, "energy or forces of an ordinary configuration are not finite"),))
     m = _masses(model, masses, num_types)
-    step, step_check = checker.step_size(m[t], known=masses is not None or bool(getattr(model, "bead_types", None)))
+    step, step_check = checker.step_size(m[t], known=masses is not None or bool(_bead_types(model)))
     return Report(
         (
             Check("finite", True, f"root mean square force {checker.scale:.4g} kJ/mol/nm"),
@@ -226,7 +226,7 @@ class _Potential:
             d /= np.linalg.norm(d)
             slopes = [(self(self.x + h * d)[0] - self(self.x - h * d)[0]) / (2 * h) for h in (2e-4, 1e-4)]
             error = abs((4 * slopes[1] - slopes[0]) / 3 + np.sum(self.forces * d))
-            worst = max(worst, error / np.linalg.norm(self.forces))
+            worst = max(worst, error / (self.scale * np.sqrt(self.x.size)))
         return Check("forces are the gradient", bool(worst < DERIVATIVE), f"differ by {worst:.1e} from -dU/dx")
 
     def loops(self) -> Check:
@@ -240,9 +240,9 @@ class _Potential:
             for angle in angles:
                 velocity = radius * (np.cos(angle) * b - np.sin(angle) * a)
                 forces = self(self.x + radius * (np.cos(angle) * a + np.sin(angle) * b))[1]
-                work += np.sum(forces * velocity)
-                total += np.linalg.norm(forces) * np.linalg.norm(velocity)
-            worst = max(worst, abs(work) / total)
+                work += float(np.sum(forces * velocity))
+                total += float(np.linalg.norm(forces) * np.linalg.norm(velocity))
+            worst = max(worst, abs(work) / max(total, 1e-300))
         return Check("conservative", bool(worst < DERIVATIVE), f"work around closed loops {worst:.1e} of |F| |dx|")
 
     def smoothness(self) -> Check:
@@ -323,7 +323,8 @@ class _Potential:
 
         def product(v: np.ndarray) -> np.ndarray:
             d = (weights * v).reshape(-1, 3)
-            return weights * (self(self.x - h * d)[1] - self(self.x + h * d)[1]).reshape(-1) / (2 * h)
+            rise = self(self.x - h * d)[1] - self(self.x + h * d)[1]
+            return np.asarray(weights * rise.reshape(-1) / (2 * h))
 
         v = self.rng.normal(size=len(weights))
         stiffest = 0.0
@@ -331,7 +332,7 @@ class _Potential:
             v /= np.linalg.norm(v)
             w = product(v)
             stiffest, before = float(v @ w), stiffest
-            v = w + max(stiffest, np.linalg.norm(w)) * v
+            v = w + max(stiffest, float(np.linalg.norm(w))) * v
             if abs(stiffest - before) < 1e-4 * abs(stiffest):
                 break
         step = 2 / np.sqrt(stiffest) if stiffest > 0 else float("inf")
@@ -389,10 +390,14 @@ def _cluster(n: int, closest: float, rng: np.random.Generator) -> np.ndarray:
     return np.array(points)
 
 
+def _bead_types(model: Any) -> list[Any]:
+    """Return the table of bead types of a module or a CGPotential, empty if there is none."""
+    return list(getattr(model, "bead_types", None) or getattr(model, "beadTypes", None) or [])
+
+
 def _masses(model: Any, masses: Any, num_types: int) -> np.ndarray:
     if masses is None:
-        table = getattr(model, "bead_types", None) or getattr(model, "beadTypes", None) or []
-        masses = [bead.mass or 1.0 for bead in table] or np.ones(num_types)
+        masses = [bead.mass or 1.0 for bead in _bead_types(model)] or np.ones(num_types)
     m = np.asarray(strip_units(masses, unit.dalton), dtype=float)
     if m.shape != (num_types,) or not np.all(m > 0):
         raise ValueError(f"masses must be positive, one for each of {num_types} types, got {masses!r}")

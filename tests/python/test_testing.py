@@ -130,7 +130,7 @@ def test_a_broken_model_is_caught_by_name(model, failures):
     report = check_potential(model, masses=[MASS])
     # Nothing else is accused. Forces next to a kink or a hole are not smooth either, which other checks may notice.
     assert failures <= set(report.failures), str(report)
-    assert isinstance(model, Kinked | Hole) or failures == set(report.failures), str(report)
+    assert isinstance(model, FeelsTheOrigin | Kinked | Hole) or failures == set(report.failures), str(report)
 
 
 def test_forces_that_are_no_gradient_are_caught_without_looking_at_the_energy():

@@ -5,6 +5,11 @@
 
 #define MAX_L 3
 #define CHANNELS 3
+#define VECTOR_WIDTH 1
+#define vec real
+#define VLOAD(p) (*(p))
+#define VSTORE(v, p) (*(p) = (v))
+#define VSUM(v) (v)
 #define NUM_TYPES 2
 #define NUM_FUNCTIONS 6
 #define FILTER_STRIDE ((MAX_L+1)*CHANNELS)

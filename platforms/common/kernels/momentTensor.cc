@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // MomentTensorForce: U = sum_i NN(x_i), x_i the rotational invariants of
 //     M_{i,lm,c} = sum_j a_c(type_j) W_lc(r_ij) Y_lm(rhat_ij).
-// Moments, and later G = dU/dM in their place, are stored as [bead][lm][channel].
+// Moments, and later G = dU/dM in their place, are stored as [bead][lm][channel].  A `vec` is VECTOR_WIDTH neighbouring channels,
+// which share the harmonics of a pair: one real number on a GPU, a vector on a CPU.
 
 #define NUM_MOMENTS ((MAX_L+1)*(MAX_L+1))
+#define VECTORS (CHANNELS/VECTOR_WIDTH)
 
 /** Real spherical harmonics of a unit vector, as in SphericalHarmonics.h. */
 DEVICE void sphericalHarmonics(real x, real y, real z, real* Y) {
@@ -91,13 +93,13 @@ DEVICE int findInterval(real r, real* f) {
     return interval;
 }
 
-/** One work item for each bead and channel. */
+/** One work item for each bead and vec of channels. */
 KERNEL void computeMoments(int numAtoms, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
         GLOBAL const int* RESTRICT types, GLOBAL const real* RESTRICT filters, GLOBAL const real* RESTRICT typeWeights, GLOBAL real* RESTRICT moments) {
-    for (int index = GLOBAL_ID; index < numAtoms*CHANNELS; index += GLOBAL_SIZE) {
-        int i = index/CHANNELS;
-        int c = index-i*CHANNELS;
-        real sum[NUM_MOMENTS];
+    for (int index = GLOBAL_ID; index < numAtoms*VECTORS; index += GLOBAL_SIZE) {
+        int i = index/VECTORS;
+        int c = (index-i*VECTORS)*VECTOR_WIDTH;
+        vec sum[NUM_MOMENTS];
         for (int lm = 0; lm < NUM_MOMENTS; lm++)
             sum[lm] = 0;
         int count = min(rowCount[i], capacity);
@@ -111,16 +113,16 @@ KERNEL void computeMoments(int numAtoms, GLOBAL const int* RESTRICT rowCount, GL
             int interval = findInterval(delta.w, &f);
             real g = 1-f;
             real B0 = ONE_SIXTH*g*g*g, B1 = 4*ONE_SIXTH-f*f*(1-0.5f*f), B2 = 4*ONE_SIXTH-g*g*(1-0.5f*g), B3 = ONE_SIXTH*f*f*f;
-            real a = typeWeights[types[j]*CHANNELS+c];
+            vec a = VLOAD(typeWeights+types[j]*CHANNELS+c);
             for (int l = 0; l <= MAX_L; l++) {
                 int t = (interval*(MAX_L+1)+l)*CHANNELS+c;
-                real W = a*(B0*filters[t] + B1*filters[t+FILTER_STRIDE] + B2*filters[t+2*FILTER_STRIDE] + B3*filters[t+3*FILTER_STRIDE]);
+                vec W = a*(B0*VLOAD(filters+t)+B1*VLOAD(filters+t+FILTER_STRIDE)+B2*VLOAD(filters+t+2*FILTER_STRIDE)+B3*VLOAD(filters+t+3*FILTER_STRIDE));
                 for (int lm = l*l; lm < (l+1)*(l+1); lm++)
                     sum[lm] += W*Y[lm];
             }
         }
         for (int lm = 0; lm < NUM_MOMENTS; lm++)
-            moments[(i*NUM_MOMENTS+lm)*CHANNELS+c] = sum[lm];
+            VSTORE(sum[lm], moments+(i*NUM_MOMENTS+lm)*CHANNELS+c);
     }
 }
 
@@ -147,6 +149,29 @@ DEVICE real sumProducts(int sum, int c, GLOBAL const int* RESTRICT productStart,
     return result;
 }
 #endif
+
+/**
+ * y = W^T x for a matrix of rows of y's length, each work item some vecs of y: on a GPU numbers LOCAL_ID, LOCAL_ID+LOCAL_SIZE, ...,
+ * with which it can go on without a barrier.  On a CPU there is one work item, and numbers beyond the last whole vec are
+ * computed alone.
+ */
+DEVICE void multiply(int inputs, int outputs, GLOBAL const real* RESTRICT matrix, LOCAL_ARG const real* x, LOCAL_ARG real* y) {
+    for (int o = LOCAL_ID*VECTOR_WIDTH; o < outputs; o += LOCAL_SIZE*VECTOR_WIDTH) {
+        if (o+VECTOR_WIDTH <= outputs) {
+            vec sum = 0;
+            for (int in = 0; in < inputs; in++)
+                sum += VLOAD(matrix+in*outputs+o)*x[in];
+            VSTORE(sum, y+o);
+        }
+        else
+            for (int k = o; k < outputs; k++) {
+                real sum = 0;
+                for (int in = 0; in < inputs; in++)
+                    sum += matrix[in*outputs+k]*x[in];
+                y[k] = sum;
+            }
+    }
+}
 
 /**
  * One work group for each bead: features, the network forwards and backwards, G.  Parameters of all layers follow each other,
@@ -196,10 +221,9 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
         for (int layer = 0; layer < NUM_LAYERS; layer++) {
             int inputs = layerSizes[layer], outputs = layerSizes[layer+1];
             int next = start+inputs;
+            multiply(inputs, outputs, weights+weightStart+type*inputs*outputs, value+start, value+next);
             for (int o = LOCAL_ID; o < outputs; o += LOCAL_SIZE) {
-                real sum = biases[biasStart+type*outputs+o];
-                for (int in = 0; in < inputs; in++)
-                    sum += weights[weightStart+(type*inputs+in)*outputs+o]*value[start+in];
+                real sum = value[next+o]+biases[biasStart+type*outputs+o];
                 real slope = 1;
                 if (layer < NUM_LAYERS-1) {
                     // Through exp(): some compilers replace tanh() by an approximation of very low accuracy.
@@ -237,12 +261,10 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
             int next = start;
             start -= inputs;
             weightStart -= NUM_TYPES*inputs*outputs;
-            for (int in = LOCAL_ID; in < inputs; in += LOCAL_SIZE) {
-                real sum = 0;
-                for (int o = 0; o < outputs; o++)
-                    sum += transposed[weightStart+(type*outputs+o)*inputs+in]*gradient[next+o];
-                gradient[start+in] *= sum;
-            }
+            // The values of units are no longer needed.
+            multiply(outputs, inputs, transposed+weightStart+type*outputs*inputs, gradient+next, value+start);
+            for (int in = LOCAL_ID; in < inputs; in += LOCAL_SIZE)
+                gradient[start+in] *= value[start+in];
             SYNC_THREADS
         }
         for (int c = LOCAL_ID; c < CHANNELS; c += LOCAL_SIZE) {
@@ -260,22 +282,22 @@ KERNEL void evaluateNetwork(int numAtoms, GLOBAL const int* RESTRICT types, GLOB
 }
 
 /**
- * One work item for each bead and channel: the force on the bead from all its neighbours.  G_i pulls on them through M_i, and
+ * One work item for each bead and vec of channels: the force on the bead from all its neighbours.  G_i pulls on them through M_i, and
  * G_j on the bead through M_j; Y_lm(-n) = (-1)^l Y_lm(n).
  */
 KERNEL void computeForces(int numAtoms, int paddedNumAtoms, GLOBAL const int* RESTRICT rowCount, GLOBAL const int* RESTRICT rows, GLOBAL const real4* RESTRICT rowDeltas, int capacity,
         GLOBAL const int* RESTRICT types, GLOBAL const real* RESTRICT filters, GLOBAL const real* RESTRICT typeWeights, GLOBAL const real* RESTRICT G,
         GLOBAL mm_ulong* RESTRICT forceBuffers) {
-    for (int index = GLOBAL_ID; index < numAtoms*CHANNELS; index += GLOBAL_SIZE) {
-        int i = index/CHANNELS;
-        int c = index-i*CHANNELS;
+    for (int index = GLOBAL_ID; index < numAtoms*VECTORS; index += GLOBAL_SIZE) {
+        int i = index/VECTORS;
+        int c = (index-i*VECTORS)*VECTOR_WIDTH;
         int count = min(rowCount[i], capacity);
         if (count > 0) {
-            real Gi[NUM_MOMENTS];
+            vec Gi[NUM_MOMENTS];
             for (int lm = 0; lm < NUM_MOMENTS; lm++)
-                Gi[lm] = G[(i*NUM_MOMENTS+lm)*CHANNELS+c];
-            real ai = typeWeights[types[i]*CHANNELS+c];
-            real forceX = 0, forceY = 0, forceZ = 0;
+                Gi[lm] = VLOAD(G+(i*NUM_MOMENTS+lm)*CHANNELS+c);
+            vec ai = VLOAD(typeWeights+types[i]*CHANNELS+c);
+            vec forceX = 0, forceY = 0, forceZ = 0;
             for (int k = 0; k < count; k++) {
                 int j = rows[i*capacity+k];
                 real4 delta = rowDeltas[i*capacity+k];
@@ -288,16 +310,16 @@ KERNEL void computeForces(int numAtoms, int paddedNumAtoms, GLOBAL const int* RE
                 real g = 1-f;
                 real B0 = ONE_SIXTH*g*g*g, B1 = 4*ONE_SIXTH-f*f*(1-0.5f*f), B2 = 4*ONE_SIXTH-g*g*(1-0.5f*g), B3 = ONE_SIXTH*f*f*f;
                 real dB0 = -0.5f*g*g, dB1 = f*(1.5f*f-2), dB2 = -g*(1.5f*g-2), dB3 = 0.5f*f*f;
-                real aj = typeWeights[types[j]*CHANNELS+c];
-                real radial = 0, gradientX = 0, gradientY = 0, gradientZ = 0;
+                vec aj = VLOAD(typeWeights+types[j]*CHANNELS+c);
+                vec radial = 0, gradientX = 0, gradientY = 0, gradientZ = 0;
                 for (int l = 0; l <= MAX_L; l++) {
                     int t = (interval*(MAX_L+1)+l)*CHANNELS+c;
-                    real C0 = filters[t], C1 = filters[t+FILTER_STRIDE], C2 = filters[t+2*FILTER_STRIDE], C3 = filters[t+3*FILTER_STRIDE];
-                    real W = B0*C0+B1*C1+B2*C2+B3*C3;
-                    real dWdr = -INV_SPACING*(dB0*C0+dB1*C1+dB2*C2+dB3*C3);
-                    real sign = (l%2 == 0 ? ai : -ai);
+                    vec C0 = VLOAD(filters+t), C1 = VLOAD(filters+t+FILTER_STRIDE), C2 = VLOAD(filters+t+2*FILTER_STRIDE), C3 = VLOAD(filters+t+3*FILTER_STRIDE);
+                    vec W = B0*C0+B1*C1+B2*C2+B3*C3;
+                    vec dWdr = -INV_SPACING*(dB0*C0+dB1*C1+dB2*C2+dB3*C3);
+                    vec sign = (l%2 == 0 ? 1 : -1)*ai;
                     for (int lm = l*l; lm < (l+1)*(l+1); lm++) {
-                        real h = aj*Gi[lm]+sign*G[(j*NUM_MOMENTS+lm)*CHANNELS+c];
+                        vec h = aj*Gi[lm]+sign*VLOAD(G+(j*NUM_MOMENTS+lm)*CHANNELS+c);
                         radial += dWdr*h*Y[lm];
                         gradientX += W*h*Yx[lm];
                         gradientY += W*h*Yy[lm];
@@ -310,9 +332,9 @@ KERNEL void computeForces(int numAtoms, int paddedNumAtoms, GLOBAL const int* RE
                 forceY += gradientY*inverseR+radial*y;
                 forceZ += gradientZ*inverseR+radial*z;
             }
-            ATOMIC_ADD(&forceBuffers[i], (mm_ulong) realToFixedPoint(forceX));
-            ATOMIC_ADD(&forceBuffers[i+paddedNumAtoms], (mm_ulong) realToFixedPoint(forceY));
-            ATOMIC_ADD(&forceBuffers[i+2*paddedNumAtoms], (mm_ulong) realToFixedPoint(forceZ));
+            ATOMIC_ADD(&forceBuffers[i], (mm_ulong) realToFixedPoint(VSUM(forceX)));
+            ATOMIC_ADD(&forceBuffers[i+paddedNumAtoms], (mm_ulong) realToFixedPoint(VSUM(forceY)));
+            ATOMIC_ADD(&forceBuffers[i+2*paddedNumAtoms], (mm_ulong) realToFixedPoint(VSUM(forceZ)));
         }
     }
 }

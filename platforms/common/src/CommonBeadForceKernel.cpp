@@ -88,6 +88,23 @@ void CommonBeadForceKernel::setRealArg(ComputeKernel& kernel, int index, double 
         kernel->setArg(index, (float) value);
 }
 
+void CommonBeadForceKernel::addVectorDefines(map<string, string>& defines, int width) const {
+    const string digits = cc.intToString(width);
+    defines["VECTOR_WIDTH"] = digits;
+    if (width == 1) {
+        defines["vec"] = "real";
+        defines["VLOAD(p)"] = "(*(p))";
+        defines["VSTORE(v, p)"] = "(*(p) = (v))";
+        defines["VSUM(v)"] = "(v)";
+        return;
+    }
+    // Only OpenCL runs on CPUs, and it has vectors.
+    defines["vec"] = (cc.getUseDoublePrecision() ? "double" : "float")+digits;
+    defines["VLOAD(p)"] = "vload"+digits+"(0, p)";
+    defines["VSTORE(v, p)"] = "vstore"+digits+"(v, 0, p)";
+    defines["VSUM(v)"] = (width == 8 ? "dot((v).lo+(v).hi, (real4) (1))" : "dot(v, (real"+digits+") (1))");
+}
+
 void CommonBeadForceKernel::compileSum() {
     map<string, string> defines;
     if (numReadouts == 2)

@@ -4,7 +4,9 @@
 #include "meanforce/CalcBeadForceKernel.h"
 #include "openmm/common/ComputeArray.h"
 #include "openmm/common/ComputeContext.h"
+#include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -44,6 +46,8 @@ protected:
     void addRowArguments(OpenMM::ComputeKernel& kernel, int index);
     /** Set an argument of type real of a kernel. */
     void setRealArg(OpenMM::ComputeKernel& kernel, int index, double value) const;
+    /** Define VECTOR_WIDTH and what kernel text does with a `vec` of so many real numbers: 1, or on a CPU 2, 4 or 8. */
+    void addVectorDefines(std::map<std::string, std::string>& defines, int width) const;
     OpenMM::ComputeContext& cc;
     bool isOpenCL, periodic;
     int numTypes, numReadouts = 1;                  // 2 if the energy depends on the temperature

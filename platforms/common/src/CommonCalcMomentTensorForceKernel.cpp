@@ -41,7 +41,9 @@ void CommonCalcMomentTensorForceKernel::initializeModel(const BeadForce& beadFor
     if (2*numUnits > available)
         throw OpenMMException("MomentTensorForce: the features and units of all layers must be at most "+to_string(available/2)+
                 " on this platform, found "+to_string(numUnits));
-    networkBlockSize = min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()});
+    // On a CPU the largest vectors that make up all channels.
+    for (vectorWidth = (cc.getIsCPU() ? 8 : 1); channels%vectorWidth != 0; vectorWidth /= 2);
+    networkBlockSize = (cc.getIsCPU() ? 1 : min({(widest+31)/32*32, MAX_NETWORK_BLOCK, cc.getMaxThreadBlockSize()}));
     int numAtoms = cc.getNumAtoms();
     filters.initialize(cc, (numFunctions+7)*(maxL+1)*channels, realSize, "momentTensorFilters");
     typeWeights.initialize(cc, numTypes*channels, realSize, "momentTensorTypeWeights");
@@ -132,6 +134,7 @@ void CommonCalcMomentTensorForceKernel::compile() {
     map<string, string> defines;
     defines["MAX_L"] = cc.intToString(maxL);
     defines["CHANNELS"] = cc.intToString(channels);
+    addVectorDefines(defines, vectorWidth);
     defines["NUM_TYPES"] = cc.intToString(numTypes);
     defines["NUM_FUNCTIONS"] = cc.intToString(numFunctions);
     defines["FILTER_STRIDE"] = cc.intToString((maxL+1)*channels);
@@ -195,7 +198,7 @@ void CommonCalcMomentTensorForceKernel::compute(bool includeForces) {
 }
 
 void CommonCalcMomentTensorForceKernel::computeMoments() {
-    momentsKernel->execute(cc.getNumAtoms()*channels);
+    momentsKernel->execute(cc.getNumAtoms()*channels/vectorWidth);
 }
 
 void CommonCalcMomentTensorForceKernel::evaluateNetwork() {
@@ -205,7 +208,7 @@ void CommonCalcMomentTensorForceKernel::evaluateNetwork() {
 }
 
 void CommonCalcMomentTensorForceKernel::computeForces() {
-    forceKernel->execute(cc.getNumAtoms()*channels);
+    forceKernel->execute(cc.getNumAtoms()*channels/vectorWidth);
 }
 
 }

@@ -20,7 +20,7 @@ protected:
     virtual void evaluateNetwork();
     /** Add the forces to OpenMM's buffer. */
     virtual void computeForces();
-    int maxL, channels, numProducts, numFunctions, numUnits, networkBlockSize;
+    int maxL, channels, numProducts, numFunctions, numUnits, networkBlockSize, vectorWidth;
     double spacing;
     bool silu;
     std::vector<int> layerSizeValues;

@@ -262,22 +262,9 @@ void CommonCalcSchNetForceKernel::compile() {
     defines["LARGEST_STRIDE"] = cc.intToString(max(featureStride, filterStride));
     defines["TILE"] = cc.intToString(tile);
     defines["GROUP_SIZE"] = cc.intToString(groupSize);
-    defines["VECTOR_WIDTH"] = cc.intToString(vectorWidth);
     defines["VECTORS_PER_ITEM"] = cc.intToString(vectorsPerItem);
     defines["PADDED(size)"] = "(((size)+VECTOR_WIDTH-1)/VECTOR_WIDTH*VECTOR_WIDTH)";
-    if (vectorWidth == 1) {
-        defines["vec"] = "real";
-        defines["VLOAD(p)"] = "(*(p))";
-        defines["VSTORE(v, p)"] = "(*(p) = (v))";
-        defines["VSUM(v)"] = "(v)";
-    }
-    else {
-        // Only OpenCL runs on CPUs, and it has vectors.
-        defines["vec"] = (cc.getUseDoublePrecision() ? "double8" : "float8");
-        defines["VLOAD(p)"] = "vload8(0, p)";
-        defines["VSTORE(v, p)"] = "vstore8(v, 0, p)";
-        defines["VSUM(v)"] = "dot((v).lo+(v).hi, (real4) (1))";
-    }
+    addVectorDefines(defines, vectorWidth);
     int numUnits = 0, numTransposed = 0;
     for (size_t k = 0; k < layerSizeValues.size(); k++) {
         numUnits += padded(layerSizeValues[k]);

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from .analyse import analyse
 from .check import check
 from .demo import demo
 from .extractmemory import extract_memory
@@ -22,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(analyse)
 app.command()(check)
 app.command()(extract_memory)
 app.add_typer(demo, name="demo")

@@ -14,6 +14,9 @@ from torch import Tensor
 from .noise import NoiseLike, WhiteNoise
 from .parameters import Parameters, sparse_basis
 
+ON_RIDGE = 1e-4
+"""Parameters with a smaller share in the null space are not on a ridge: it is roundoff of nearly null directions."""
+
 Model = Callable[[dict[str, Tensor]], Tensor]
 """Parameters by name to the noise-free observations, shape (m,), written in torch, in float64."""
 
@@ -63,7 +66,7 @@ class Identifiability:
     @property
     def rank(self) -> int:
         """Number of directions that the noise-free observations determine."""
-        return len(self.eigenvalues) - self.null_space.shape[1]
+        return len(self.eigenvalues) - int(self.null_space.shape[1])
 
     @property
     def covariance(self) -> np.ndarray:
@@ -75,7 +78,7 @@ class Identifiability:
     def standard_errors(self) -> dict[str, float]:
         """Cramer-Rao bars of the coordinates by name in the parameters' own units; inf on a ridge."""
         bars = np.sqrt(np.diag(self.covariance)) * self.parameters.units
-        on_ridge = np.any(np.abs(self.null_space) > 1e-6, axis=1)
+        on_ridge = np.linalg.norm(np.linalg.qr(self.null_space)[0], axis=1) > ON_RIDGE
         return dict(zip(self.parameters.names, np.where(on_ridge, np.inf, bars).tolist(), strict=True))
 
     @property

@@ -110,21 +110,27 @@ class ForceSensitivity:
 
     def _split(self, vectors: np.ndarray) -> Iterator[Tensor]:
         rows = torch.from_numpy(np.ascontiguousarray(np.asarray(vectors, dtype=float).T)).to(self._dtype)
-        return iter(rows.split(VECTORS_AT_ONCE))
+        return iter(torch.split(rows, VECTORS_AT_ONCE))
 
     def _tangent(self, row: Tensor) -> dict[str, Tensor]:
-        parts = (row * self._scale).split([p.numel() for p in self._parameters.values()])
+        parts = torch.split(row * self._scale, [p.numel() for p in self._parameters.values()])
         return {name: part.reshape(p.shape) for (name, p), part in zip(self._parameters.items(), parts, strict=True)}
 
     def _energy(self, chunk: _Chunk, parameters: dict[str, Tensor], displacements: Tensor) -> Tensor:
         arguments = (displacements, chunk.first, chunk.second, chunk.types)
-        return functional_call(_BeadEnergies(self._model), _prefixed({**parameters, **self._fixed}), arguments)
+        energy: Tensor = functional_call(
+            _BeadEnergies(self._model), _prefixed({**parameters, **self._fixed}), arguments
+        )
+        return energy
 
     def _forward(self, chunk: _Chunk, rows: Tensor) -> Tensor:
         """Return whitened force changes (k, frames, 3 n) for parameter changes (k, P)."""
 
         def slope(displacements: Tensor, row: Tensor) -> Tensor:
-            return jvp(lambda p: self._energy(chunk, p, displacements), (self._parameters,), (self._tangent(row),))[1]
+            change: Tensor = jvp(
+                lambda p: self._energy(chunk, p, displacements), (self._parameters,), (self._tangent(row),)
+            )[1]
+            return change
 
         pulls = vmap(grad(slope), in_dims=(None, 0))(chunk.displacements, rows)
         forces = torch.zeros(len(rows), len(chunk.types), 3, dtype=pulls.dtype)
@@ -138,7 +144,8 @@ class ForceSensitivity:
         pulls = u.index_select(1, chunk.first) - u.index_select(1, chunk.second)
 
         def slope(parameters: dict[str, Tensor], pull: Tensor) -> Tensor:
-            return jvp(lambda d: self._energy(chunk, parameters, d), (chunk.displacements,), (pull,))[1]
+            change: Tensor = jvp(lambda d: self._energy(chunk, parameters, d), (chunk.displacements,), (pull,))[1]
+            return change
 
         found = vmap(grad(slope), in_dims=(None, 0))(self._parameters, pulls)
         flat = torch.cat([found[name].reshape(len(changes), -1) for name in self._parameters], dim=1)
@@ -147,8 +154,10 @@ class ForceSensitivity:
     def _whitened(self, forces: Tensor, transpose: bool) -> Tensor:
         w = torch.from_numpy(np.asarray(self.noise.whitener)).to(forces.dtype) / self.noise.inefficiency**0.5
         if w.dim() < 2:
-            return forces * w
-        return forces @ (w if transpose else w.T)
+            scaled: Tensor = forces * w
+            return scaled
+        whitened: Tensor = forces @ (w if transpose else w.T)
+        return whitened
 
 
 class _BeadEnergies(torch.nn.Module):

@@ -51,7 +51,8 @@ def prony_model(t: Any, observable: str = "kernel") -> Any:
         top = torch.cat([white.reshape(1), coupling]).reshape(1, -1)
         bottom = torch.cat([-coupling.reshape(-1, 1), torch.diag(1 / time)], dim=1)
         drift = torch.cat([top, bottom])
-        return torch.linalg.matrix_exp(-times[:, None, None] * drift)[:, 0, 0]
+        vacf: Tensor = torch.linalg.matrix_exp(-times[:, None, None] * drift)[:, 0, 0]
+        return vacf
 
     return observe
 
@@ -96,7 +97,8 @@ def analyse_kernel(
         elements = torch.stack([p[f"A[{i},{j}]"] for i, j in where])
         a = torch.zeros(drift.shape, dtype=torch.float64).index_put((rows, columns), elements)
         if observable == "vacf":
-            return torch.linalg.matrix_exp(-times[:, None, None] * a)[:, 0, 0]
+            vacf: Tensor = torch.linalg.matrix_exp(-times[:, None, None] * a)[:, 0, 0]
+            return vacf
         bath = a[1:, 1:]
         decay = torch.linalg.matrix_exp(-times[:, None, None] * bath)
         if observable == "kernel":

@@ -118,7 +118,7 @@ class Parameters:
 
     def combination(self, direction: np.ndarray) -> str:
         """Return a direction (size,) as a combination of parameters: a product if all are logarithmic, else a sum."""
-        share = direction / direction[np.argmax(np.abs(direction))]
+        share = direction / _leading(direction)
         kept = np.flatnonzero(np.abs(share) >= SMALLEST_SHARE)
         kept = kept[np.argsort(-np.abs(share[kept]), kind="stable")]
         logs, names = self.is_logarithmic, self.names
@@ -138,7 +138,7 @@ class Parameters:
 
     def ridge(self, direction: np.ndarray) -> str:
         """Return how parameters change together along a direction that data do not see, with a free number c."""
-        share = direction / direction[np.argmax(np.abs(direction))]
+        share = direction / _leading(direction)
         logs, names = self.is_logarithmic, self.names
         moves = []
         for i in np.flatnonzero(np.abs(share) >= SMALLEST_SHARE):
@@ -163,6 +163,12 @@ def sparse_basis(basis: np.ndarray) -> np.ndarray:
     pivots = np.sort(order[: basis.shape[1]])
     reduced = basis @ np.linalg.inv(basis[pivots])
     return np.asarray(np.where(np.abs(reduced) < 1e-9, 0.0, reduced))
+
+
+def _leading(direction: np.ndarray) -> float:
+    """Return the first of the largest coefficients; roundoff does not decide between equal ones."""
+    size = np.abs(direction)
+    return float(direction[np.flatnonzero(size >= size.max() * (1 - 1e-6))[0]])
 
 
 def _number(value: float) -> str:

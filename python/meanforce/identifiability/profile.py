@@ -106,10 +106,10 @@ def profile_likelihood(
         return torch.from_numpy(full)
 
     def residuals(others: np.ndarray, z: float) -> np.ndarray:
-        return noise.whiten(observe(joined(others, z)).detach().numpy() - target)
+        return np.asarray(noise.whiten(observe(joined(others, z)).detach().numpy() - target))
 
     def jacobian(others: np.ndarray, z: float) -> np.ndarray:
-        return noise.whiten(sensitivities(observe, joined(others, z))[:, free])
+        return np.asarray(noise.whiten(sensitivities(observe, joined(others, z))[:, free]))
 
     best = optimize.least_squares(
         lambda z: noise.whiten(observe(torch.from_numpy(z)).detach().numpy() - target),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One page that says what the data determine, with plots."""
+"""One page that says what the data determine, with plots. Matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..report import Curve, page, plot
 from .design import Candidate
 from .fisher import Identifiability
 from .forces import NetworkSpectrum
@@ -40,6 +39,8 @@ def write_report(
     title
         Of the page.
     """
+    from ..report import page
+
     plots = [_spectrum(analysis)]
     if isinstance(analysis, Identifiability) and len(analysis.eigenvalues) <= 40:
         plots.append(_directions(analysis))
@@ -61,6 +62,8 @@ def write_report(
 
 
 def _spectrum(analysis: Identifiability | NetworkSpectrum) -> str:
+    from ..report import Curve, plot
+
     if isinstance(analysis, Identifiability):
         values = analysis.eigenvalues[: analysis.rank]
         curves = [Curve(np.arange(1, len(values) + 1), values, "eigenvalues", style="o-")]
@@ -82,6 +85,8 @@ def _spectrum(analysis: Identifiability | NetworkSpectrum) -> str:
 
 
 def _directions(analysis: Identifiability) -> str:
+    from ..report import Curve, plot
+
     names = analysis.parameters.names
     chosen = [("stiffest", 0)] if analysis.rank else []
     if analysis.rank > 1:
@@ -98,6 +103,8 @@ def _directions(analysis: Identifiability) -> str:
 
 
 def _profile(profile: Profile) -> str:
+    from ..report import Curve, plot
+
     def level(axes: Any) -> None:
         axes.axhline(1.0, color="0.6", linewidth=0.8)
         axes.set_ylim(0.0, 10.0)

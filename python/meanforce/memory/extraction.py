@@ -175,6 +175,7 @@ def extract_kernel(
     refine: int = 4,
     matrix: bool = False,
     velocity_time_offset: float = 0.0,
+    forces: ArrayLike | None = None,
 ) -> Extraction:
     """Return the memory kernel of beads in their mean force, with standard errors.
 
@@ -202,7 +203,10 @@ def extract_kernel(
         Return the d x d matrix kernel.
     velocity_time_offset : float
         Time of the velocities minus time of the positions, in ps: -h/2 for OpenMM's leapfrog-type integrators, see
-        `meanforce.data.Trajectory`. The mean force is interpolated to the time of the velocities.
+        `meanforce.data.Trajectory`. They are taken to the time of the positions by `forces`.
+    forces : array_like, shape (F, N, d), optional
+        All forces on the beads, as recorded, in kJ/mol/nm, for `velocity_time_offset`. Default: the mean force, which
+        is all there is in a coarse-grained run.
 
     Raises
     ------
@@ -216,15 +220,17 @@ def extract_kernel(
     if m.shape != (v.shape[1],) or not np.all(m > 0.0):
         raise ValueError(f"`masses` must be {v.shape[1]} values > 0 (dalton), got shape {m.shape}")
     force = _force_values(mean_force, positions, v, temperature)
+    offset = float(strip_units(velocity_time_offset, unit.picosecond))
+    if not -dt <= offset <= dt:
+        raise ValueError(f"`velocity_time_offset` must be between -dt and dt = {dt:.6g} ps, got {offset:.6g}")
+    kick = force if forces is None else strip_units(forces, unit.kilojoule_per_mole / unit.nanometer)
+    if offset != 0.0 and kick is not None:
+        kick = np.asarray(kick, dtype=np.float64)
+        if kick.shape != v.shape:
+            raise ValueError(f"`forces` must have the shape of `velocities`, {v.shape}, got {kick.shape}")
+        v = v - offset * kick / m[:, None]
     pushed: CrossCorrelation | None = None
     if force is not None:
-        share = -float(velocity_time_offset) / dt
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(
-                f"`velocity_time_offset` must be between -dt = {-dt:.6g} and 0 ps, got {velocity_time_offset:.6g}"
-            )
-        if share > 0.0:
-            force, v = (1.0 - share) * force[1:] + share * force[:-1], v[1:]
         force_sum = CorrelationStream(dt, max_time, m, matrix=matrix)
         force_sum.add(v, force / m[:, None])
         found = force_sum.result()

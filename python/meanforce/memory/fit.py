@@ -21,6 +21,10 @@ Array = NDArray[np.float64]
 
 #: Points of a table that a fit looks at; longer tables are thinned towards long times.
 _MAX_POINTS = 240
+#: Oscillations may decay more slowly than the slowest exponential, by this factor: their friction is small.
+_OSCILLATING = 0.1
+#: Their frequency times the longest lag is at least this: a whole period is seen.
+_LOWEST = 2.0 * np.pi
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,9 @@ def fit_kernel(
 
     The trial kernels are sums of exponentials ``a exp(-r t)``, a >= 0, and of damped cosines
     ``g^2 [exp(-t [[alpha, -w], [w, beta]])]_00``, alpha, beta >= 0, all of which are passive. Rates and frequencies
-    stay below pi/dt: what decays faster cannot be seen in the table and belongs to the white part. All modes decay at
-    least at the rate 1/t[-1]: a slower one would be extrapolation, and friction that the data do not show.
+    stay below pi/dt: what decays faster cannot be seen in the table and belongs to the white part. Exponentials decay
+    at least at the rate 1/t[-1], damped cosines at a tenth of it: slower ones would be extrapolation, and friction that
+    the data do not show.
 
     Parameters
     ----------
@@ -229,8 +234,8 @@ class _Family:
         low = [
             np.zeros(e + c),
             np.full(e, np.log(slowest)),
-            np.full(2 * c, slowest),
-            np.full(c, np.log(slowest)),
+            np.full(2 * c, _OSCILLATING * slowest),
+            np.full(c, np.log(_LOWEST * slowest)),
             np.zeros(n),
         ]
         high = [

@@ -166,7 +166,7 @@ def kernel_of_trajectory(
 
 def write_result(result: MemoryResult, folder: str | Path) -> None:
     """Write kernel.json, memory.json, and plots of the VACF, K, its integral and its spectrum (SVG, report.html)."""
-    from ..demo.report import Curve, Quantity, html_report, measured, plot
+    from ..report import Curve, Quantity, html_report, measured, plot
 
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
@@ -313,18 +313,19 @@ def _correlations(
     drift: Array,
 ) -> tuple[CrossCorrelation, CrossCorrelation | None]:
     velocity, pushed = (CorrelationStream(dt, max_time, masses) for _ in range(2))
-    share = -(trajectory.velocity_time_offset or 0.0) / dt
-    last: Array | None = None
+    offset = trajectory.velocity_time_offset or 0.0
     assert trajectory.velocities is not None
     for piece in _pieces(trajectory):
         v = np.asarray(trajectory.velocities[piece], dtype=np.float64)[:, chosen] - drift
         if force is not None:
             box = None if trajectory.box is None else np.asarray(trajectory.box[piece], dtype=np.float64)
             f = force(np.asarray(trajectory.positions[piece], dtype=np.float64), box)
-            # velocities are some time before the positions of their frame
-            before = np.concatenate([f[:1] if last is None else last, f[:-1]])
-            pushed.add(v, ((1.0 - share) * f + share * before) / masses[:, None])
-            last = f[-1:]
+            # velocities belong to a time before the positions of their frame
+            whole = (
+                f if trajectory.forces is None else np.asarray(trajectory.forces[piece], dtype=np.float64)[:, chosen]
+            )
+            v -= offset * whole / masses[:, None]
+            pushed.add(v, f / masses[:, None])
         velocity.add(v)
     found, other = velocity.result(), None if force is None else pushed.result()
     assert isinstance(found, CrossCorrelation)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import scipy.integrate
+import scipy.interpolate
 from numpy.typing import ArrayLike, NDArray
 from openmm import unit
 
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 Basis = Callable[[Array], Array]
 
 _BLOCKS = 10
+#: Correlations are interpolated to steps smaller by this factor.
+_REFINE = 4
 
 
 def fourier_basis(period: float, order: int) -> Basis:
@@ -164,9 +167,12 @@ def position_dependent_kernel(
 def _solve(correlations: Array, dt: float, method: str) -> Array:
     """Return G_j(t) from the correlations of (phi_j v, v, F/m), shape (T, J+2, J+2), [i, j] = <b_i(t) b_j(0)>."""
     count = correlations.shape[1] - 2
+    coarse = dt * np.arange(len(correlations))
+    fine = np.linspace(0.0, coarse[-1], _REFINE * (len(coarse) - 1) + 1)
+    correlations, dt = scipy.interpolate.CubicSpline(coarse, correlations)(fine), dt / _REFINE
     c = correlations[:, :count, :count]
     gained = scipy.integrate.cumulative_simpson(correlations[:, -1, :count], dx=dt, axis=0, initial=0.0)
     lost = (correlations[0, count, :count] - correlations[:, count, :count] + gained)[:, None, :]
     if method == "G":
-        return first_kind(c, lost, np.zeros((1, count)), dt)[:, 0]
-    return midpoint(c, lost, dt)[:, 0]
+        return first_kind(c, lost, np.zeros((1, count)), dt)[::_REFINE, 0]
+    return midpoint(c, lost, dt)[::_REFINE, 0]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Energies and forces of many frames, and whether a potential tells a conformation from its mirror image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,37 +22,89 @@ CHIRAL_SIGNIFICANCE = 6.0
 """Standard errors by which the mean sine of a dihedral must differ from 0 for the frames to count as chiral."""
 
 
-def join_frames(positions: np.ndarray, boxes: np.ndarray | None, cutoff: float) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Return the pairs of several frames, numbered as one system whose beads only see their own frame.
+class JoinedFrames:
+    """Several frames as one system whose beads only see their own frame, with their pairs, for many evaluations.
 
     Parameters
     ----------
     positions : ndarray
         Shape (F, n, 3), in nm.
+    types : ArrayLike
+        Shape (n,).
     boxes : ndarray or None
         Shape (F, 3, 3), in nm.
     cutoff : float
-        In nm.
-
-    Returns
-    -------
-    first, second : Tensor
-        Shape (P,), int64.
-    images : ndarray
-        Shape (P, 3), in nm: what periodic boundaries add to position of `second` minus position of `first`.
+        Of the pairs, in nm: that of the models that will be evaluated, or more.
     """
-    n = positions.shape[1]
-    firsts, seconds, images = [], [], []
-    for k, x in enumerate(positions if cutoff > 0 else positions[:0]):
-        first, second, displacements = pairs_within(x, None if boxes is None else boxes[k], cutoff)
-        firsts.append(first + n * k)
-        seconds.append(second + n * k)
-        images.append(displacements - (x[second] - x[first]))
-    if not firsts:
-        return torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), np.zeros((0, 3))
-    pairs = (torch.from_numpy(np.concatenate(part).astype(np.int64)) for part in (firsts, seconds))
-    first_index, second_index = pairs
-    return first_index, second_index, np.concatenate(images)
+
+    def __init__(self, positions: np.ndarray, types: ArrayLike, boxes: np.ndarray | None, cutoff: float) -> None:
+        self.shape = positions.shape
+        n = self.shape[1]
+        firsts, seconds, images = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)], [np.zeros((0, 3))]
+        for k, x in enumerate(positions if cutoff > 0 else positions[:0]):
+            first, second, displacements = pairs_within(x, None if boxes is None else boxes[k], cutoff)
+            firsts.append(first + n * k)
+            seconds.append(second + n * k)
+            images.append(displacements - (x[second] - x[first]))
+        self._first, self._second = (torch.from_numpy(np.concatenate(p).astype(np.int64)) for p in (firsts, seconds))
+        self._images = torch.from_numpy(np.concatenate(images))  # what periodic boundaries add to the difference
+        self._positions = torch.from_numpy(np.ascontiguousarray(positions.reshape(-1, 3)))
+        self._types = torch.as_tensor(np.asarray(types), dtype=torch.long).repeat(self.shape[0])
+        self._boxes = None if boxes is None else torch.tensor(np.asarray(boxes))
+
+    def energies(
+        self, model: Potential, temperature: float | None = None, needs_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the energies of the frames, differentiable by the model's parameters, and the positions.
+
+        Parameters
+        ----------
+        model : Potential
+            Evaluated in the precision of its parameters.
+        temperature : float, optional
+            In K.
+        needs_gradient : bool
+            Whether the energies are to be differentiable by the positions too.
+
+        Returns
+        -------
+        energies : Tensor
+            Shape (F,), in kJ/mol.
+        positions : Tensor
+            Shape (F n, 3), in nm.
+        """
+        dtype = next((p.dtype for p in model.parameters()), torch.float64)
+        x = self._positions.to(dtype).detach().requires_grad_(needs_gradient)
+        displacements = x.index_select(0, self._second) - x.index_select(0, self._first) + self._images.to(dtype)
+        arguments: list[Any] = [displacements, self._first, self._second, self._types]
+        offset: Tensor | float = 0.0
+        if model.temperature_dependent:
+            if temperature is None:
+                raise ValueError("the potential depends on temperature: the argument temperature, in K, is missing")
+            arguments.append(torch.tensor(float(temperature), dtype=torch.float64))
+            offset = model.offset_energy(arguments[-1])
+        energies = model.bead_energies(*arguments) + model.bonded_energies(x, self._boxes)
+        return energies.view(self.shape[0], self.shape[1]).sum(1) + offset, x
+
+
+def joined_batches(
+    positions: ArrayLike, types: ArrayLike, box: ArrayLike | None, cutoff: float
+) -> Iterator[JoinedFrames]:
+    """Yield frames, joined in batches of up to about `BEADS_PER_BATCH` beads.
+
+    Parameters
+    ----------
+    positions, types, box
+        As for `energies_and_forces`.
+    cutoff : float
+        In nm.
+    """
+    x = np.asarray(positions, dtype=float)
+    boxes = None if box is None else np.broadcast_to(np.asarray(box, dtype=float), (len(x), 3, 3))
+    per_batch = max(1, BEADS_PER_BATCH // x.shape[1])
+    for start in range(0, len(x), per_batch):
+        part = slice(start, start + per_batch)
+        yield JoinedFrames(x[part], types, None if boxes is None else boxes[part], cutoff)
 
 
 def energies_and_forces(
@@ -87,67 +139,14 @@ def energies_and_forces(
     forces : ndarray or None
         Shape (F, n, 3), in kJ/mol/nm.
     """
-    x = np.asarray(positions, dtype=float)
-    boxes = None if box is None else np.broadcast_to(np.asarray(box, dtype=float), (len(x), 3, 3))
-    kinds = torch.as_tensor(np.asarray(types), dtype=torch.long)
-    per_batch = max(1, BEADS_PER_BATCH // x.shape[1])
     found_energies, found_forces = [], []
-    for start in range(0, len(x), per_batch):
-        part = slice(start, start + per_batch)
-        energy, y = frame_energies(model, x[part], kinds, None if boxes is None else boxes[part], temperature, forces)
+    for batch in joined_batches(positions, types, box, model.cutoff):
+        energy, x = batch.energies(model, temperature, forces)
         found_energies.append(energy.detach().double().numpy())
         if forces:
-            (gradient,) = torch.autograd.grad(energy.sum(), y)
-            found_forces.append(-gradient.double().numpy().reshape(-1, *x.shape[1:]))
+            (gradient,) = torch.autograd.grad(energy.sum(), x)
+            found_forces.append(-gradient.double().numpy().reshape(batch.shape))
     return np.concatenate(found_energies), np.concatenate(found_forces) if forces else None
-
-
-def frame_energies(
-    model: Potential,
-    positions: np.ndarray,
-    types: Tensor,
-    boxes: np.ndarray | None,
-    temperature: float | None = None,
-    needs_gradient: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Return the energies of a batch of frames, differentiable by the model's parameters, and its positions.
-
-    Parameters
-    ----------
-    model : Potential
-    positions : ndarray
-        Shape (F, n, 3), in nm.
-    types : Tensor
-        Shape (n,), int64.
-    boxes : ndarray or None
-        Shape (F, 3, 3), in nm.
-    temperature : float, optional
-        In K.
-    needs_gradient : bool
-        Whether the energies are to be differentiable by the positions too.
-
-    Returns
-    -------
-    energies : Tensor
-        Shape (F,), in kJ/mol.
-    positions : Tensor
-        Shape (F n, 3), in nm.
-    """
-    frames, n = positions.shape[:2]
-    dtype = next((p.dtype for p in model.parameters()), torch.float64)
-    x = torch.from_numpy(np.ascontiguousarray(positions.reshape(-1, 3))).to(dtype).requires_grad_(needs_gradient)
-    first, second, images = join_frames(positions, boxes, model.cutoff)
-    displacements = x.index_select(0, second) - x.index_select(0, first) + torch.from_numpy(images).to(dtype)
-    arguments: list[Any] = [displacements, first, second, types.repeat(frames)]
-    offset: Tensor | float = 0.0
-    if model.temperature_dependent:
-        if temperature is None:
-            raise ValueError("the potential depends on temperature: the argument temperature, in K, is missing")
-        arguments.append(torch.tensor(float(temperature), dtype=torch.float64))
-        offset = model.offset_energy(arguments[-1])
-    vectors = None if boxes is None else torch.tensor(boxes)
-    energies = model.bead_energies(*arguments) + model.bonded_energies(x, vectors)
-    return energies.view(frames, n).sum(1) + offset, x
 
 
 def mirror_asymmetry(

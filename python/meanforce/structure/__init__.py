@@ -2,7 +2,7 @@
 """Structure of a coarse-grained system from its frames: distributions, potentials of mean force, what they can tell.
 
 Frames are positions (n_frames, n, 3) in nm with box vectors (3, 3) or (n_frames, 3, 3) in nm. Standard errors come
-from consecutive blocks of frames.
+from consecutive blocks of frames. Runs side by side, with plots: `meanforce.structure.comparison`.
 """
 
 from .blocks import BLOCKS, ZeroTest, jackknife, zero_test

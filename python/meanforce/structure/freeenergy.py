@@ -86,7 +86,7 @@ def pmf(samples: Any, edges: Any, temperature: Any, jacobian: Any = "none", bloc
 def _measure(kind: str, edges: np.ndarray) -> np.ndarray:
     """Return the integral of the measure over each bin."""
     if kind == "distance":
-        return np.diff(edges**3) / 3
+        return np.asarray(np.diff(edges**3) / 3)
     if kind == "angle":
-        return -np.diff(np.cos(edges))
+        return np.asarray(-np.diff(np.cos(edges)))
     return np.diff(edges)

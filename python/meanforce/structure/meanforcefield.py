@@ -178,13 +178,13 @@ class _Joins:
         shape = field.counts.shape
         index = np.arange(field.counts.size).reshape(shape)
         first, second, axis = [], [], []
-        for k in range(len(shape)):
-            a, b = index, np.roll(index, -1, axis=k)
-            if not periodic[k]:
-                a, b = (np.delete(m, -1, axis=k) for m in (a, b))
+        for direction in range(len(shape)):
+            a, b = index, np.roll(index, -1, axis=direction)
+            if not periodic[direction]:
+                a, b = (np.delete(m, -1, axis=direction) for m in (a, b))
             first.append(a.reshape(-1))
             second.append(b.reshape(-1))
-            axis.append(np.full(a.size, k))
+            axis.append(np.full(a.size, direction))
         i, j, k = (np.concatenate(v) for v in (first, second, axis))
         counts = field.counts.reshape(-1).astype(float)
         keep = (counts[i] > 0) & (counts[j] > 0)

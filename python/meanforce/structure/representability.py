@@ -13,11 +13,11 @@ from .._openmm import strip_units
 from .blocks import BLOCKS
 from .distributions import Divergence
 from .frames import checked_frames
-from .radial import first_peak, pairs_within, rdf
+from .radial import pairs_within, rdf
 from .ybg import Hats
 
-RANGES = (1.35, 1.6)
-"""Ranges of the three-body terms, in units of the place of the first peak of g(r)."""
+RANGES = (1.5, 1.8)
+"""Ranges of the three-body terms, in units of the distance at which g(r) first reaches 1, within the cutoff."""
 
 DECAY = 0.3
 """Their gamma, in units of the range."""
@@ -115,8 +115,11 @@ def pair_representability(
     if min(blocks, len(x)) < 3:
         raise ValueError(f"at least three blocks of frames are needed, got {min(blocks, len(x))}")
     hats = Hats(cutoff, round(cutoff / spacing))
-    _, peak = first_peak(rdf(x, boxes, cutoff, hats.nodes.size))
-    three_body = _three_body_terms([r * peak for r in RANGES])
+    g = rdf(x, boxes, cutoff, hats.nodes.size)
+    if g.g.max() < 1:
+        raise ValueError(f"g(r) does not reach 1 within the cutoff of {cutoff} nm")
+    contact = float(g.r[np.argmax(g.g >= 1)])
+    three_body = _three_body_terms(sorted({min(r * contact, cutoff) for r in RANGES}))
     m = len(hats.nodes)
     normal, right, square = [], [], []
     for part in np.array_split(np.arange(len(x)), min(blocks, len(x))):

@@ -7,23 +7,28 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
+import torch
 from scipy import linalg
 
 from ..potentials import PairSpline, Potential
 from ..structure import RDF
 from .ibi import PairIteration
-from .iteration import SAMPLED_G, Correction, Pair, Seen
+from .iteration import Correction, Pair, Seen
 from .splinebasis import linear_continuation, with_coefficients, with_repulsive_core
 from .splinesums import expected_sums, spline_sums
 
 LARGEST_CHANGE = 2.0
-"""Largest change of a coefficient in one iteration, in kT; larger ones are scaled down as a whole."""
+"""Largest change of a pair potential where beads meet, in kT; larger corrections are scaled down as a whole."""
+
+OFTEN_MET = 0.1
+"""Beads meet where g(r) of target and model exceed this; below the first such distance potentials are extrapolated."""
 
 
 class InverseMonteCarlo(PairIteration):
     r"""Corrects all pair potentials of a model at once, by the fluctuations of its sample.
 
-    The method is that of Lyubartsev and Laaksonen, doi:10.1103/PhysRevE.52.3730. With S_k = sum over pairs of B_k(r), the observable of coefficient k, d<S_k>/dc_l = -Cov(S_k, S_l) / kT, and
+    The method is that of Lyubartsev and Laaksonen, doi:10.1103/PhysRevE.52.3730. With S_k = sum over pairs of B_k(r),
+    the observable of coefficient k, d<S_k>/dc_l = -Cov(S_k, S_l) / kT, and
 
         Cov(S) dc = alpha kT (<S> - S_target)
 
@@ -69,7 +74,7 @@ class InverseMonteCarlo(PairIteration):
         free = sums @ reduced.matrix
         covariance = np.atleast_2d(np.cov(free, rowvar=False))
         change = reduced.solve(covariance, free.mean(axis=0) - wanted @ reduced.matrix, self._regularization) * self._kT
-        largest = float(np.abs(change).max())
+        largest = reduced.largest_change(change)
         scale = self._alpha * min(1.0, LARGEST_CHANGE * self._kT / max(largest, 1e-300))
         updated = reduced.apply(pair, scale * change)
         return Correction(self.with_pressure(updated, seen), {"largest_change": scale * largest})
@@ -78,7 +83,7 @@ class InverseMonteCarlo(PairIteration):
 class SplineCoordinates:
     """The coefficients that data determine, of all pairs of types with a target, in one vector.
 
-    Below the first distance that both target and model sample, coefficients go on as a straight line.
+    Below the first distance that both target and model often visit, coefficients go on as a straight line.
 
     Attributes
     ----------
@@ -89,6 +94,7 @@ class SplineCoordinates:
     def __init__(self, potential: PairSpline, targets: Mapping[Pair, RDF], found: Mapping[Pair, RDF]) -> None:
         rows, functions = potential.coefficients.shape
         self._starts: dict[int, int] = {}
+        self._met: dict[int, np.ndarray] = {}
         blocks = []
         pairs = {potential.pair_index(*pair): pair for pair in targets}
         for row in range(rows):
@@ -96,18 +102,26 @@ class SplineCoordinates:
                 blocks.append(np.zeros((functions, 0)))
                 continue
             target, model = targets[pairs[row]], found[pairs[row]]
-            sampled = np.flatnonzero((target.g > SAMPLED_G) & (model.g > SAMPLED_G) & (target.r < potential.cutoff))
-            if len(sampled) == 0:
+            often = (target.g > OFTEN_MET) & (model.g > OFTEN_MET) & (target.r < potential.cutoff)
+            if not often.any():
                 raise ValueError("the g(r) of model and target have no sampled distance within the cutoff in common")
-            start = max(1, int(target.r[sampled[0]] / potential.basis.spacing))
+            # The function whose centre lies just before: data fix those further in by their tails alone.
+            start = min(int(target.r[often][0] / potential.basis.spacing) + 1, functions - 2)
             self._starts[row] = start
             blocks.append(linear_continuation(functions, start))
+            with torch.no_grad():
+                self._met[row] = potential.basis(torch.from_numpy(target.r[often])).numpy()
         self.matrix = linalg.block_diag(*blocks)
+
+    def largest_change(self, change: np.ndarray) -> float:
+        """Return the largest change of a pair potential at distances where beads often meet, in kJ/mol."""
+        rows = (self.matrix @ change).reshape(-1, next(iter(self._met.values())).shape[1])
+        return max(float(np.abs(values @ rows[row]).max(initial=0.0)) for row, values in self._met.items())
 
     @staticmethod
     def solve(hessian: np.ndarray, right: np.ndarray, regularization: float) -> np.ndarray:
         """Return the solution of a symmetric system, regularised after scaling to a unit diagonal."""
-        size = np.sqrt(np.maximum(np.diagonal(hessian), 1e-12 * np.diagonal(hessian).max() + 1e-300))
+        size = np.sqrt(np.maximum(np.diagonal(hessian), 1e-4 * np.diagonal(hessian).max() + 1e-300))
         scaled = hessian / np.outer(size, size) + regularization * np.eye(len(size))
         return np.asarray(np.linalg.lstsq(scaled, right / size, rcond=1e-12)[0] / size)
 

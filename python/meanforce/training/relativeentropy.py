@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ..data import Frames
-from ..potentials import PairSpline, Potential, energies_and_forces
-from ..potentials.evaluate import BEADS_PER_BATCH, frame_energies
+from ..potentials import PairSpline, Potential
+from ..potentials.evaluate import JoinedFrames, joined_batches
 from ..structure import RDF
 from .imc import LARGEST_CHANGE, SplineCoordinates
 from .iteration import Correction, Pair, Seen, StructureIteration, target_distributions
@@ -22,7 +22,7 @@ NEWTON_STEPS = 20
 """Largest number of steps of a pair spline on one sample."""
 
 CONVERGED = 1e-3
-"""A Newton step whose largest change of a coefficient is smaller, in kT, ends the use of a sample."""
+"""A Newton step that changes the potential less, in kT, ends the use of a sample."""
 
 
 class RelativeEntropy(StructureIteration):
@@ -31,9 +31,9 @@ class RelativeEntropy(StructureIteration):
         dS/dtheta = beta ( <dU/dtheta>_target - <dU/dtheta>_model )
 
     The averages of the model come from a sample of U_0, reweighted by w ~ exp(-beta (U - U_0)), as long as the
-    effective sample size 1 / (F sum w^2) of its F configurations is at least `minimum_ess`; then the model is sampled anew. For a
-    `PairSpline` S_rel is convex: Newton steps, of which the first needs no reweighting and is an inverse Monte Carlo
-    step. For other potentials, steps of Adam (doi:10.48550/arXiv.1412.6980).
+    effective sample size 1 / (F sum w^2) of its F configurations is at least `minimum_ess`; then the model is sampled
+    anew. For a `PairSpline` S_rel is convex: Newton steps, of which the first needs no reweighting and is an inverse
+    Monte Carlo step. For other potentials, steps of Adam (doi:10.48550/arXiv.1412.6980).
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class RelativeEntropy(StructureIteration):
     r_max, bins
         Of the g(r) that are compared, if the target is Frames.
     seed : int
-        Of the choice of target frames.
+        Of the division of the target's frames.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class RelativeEntropy(StructureIteration):
         self._minimum_ess, self._regularization = float(minimum_ess), float(regularization)
         self._learning_rate, self._updates, self._target_batch = float(learning_rate), int(updates), int(target_batch)
         self._seed = int(seed)
+        self._sums: dict[tuple[float, int, int], np.ndarray] = {}
+        self._joined: dict[tuple[int, float], list[JoinedFrames]] = {}
 
     def settings(self) -> dict[str, Any]:
         """Return what a continued run must agree in."""
@@ -119,25 +121,29 @@ class RelativeEntropy(StructureIteration):
             centred = sums - mean
             covariance = centred.T @ (weights[:, None] * centred)
             step = coordinates.solve(covariance, mean - wanted, self._regularization) * self._kT
-            largest = float(np.abs(step).max())
+            largest = coordinates.largest_change(step)
             if largest < CONVERGED * self._kT:
                 break
             step *= min(1.0, LARGEST_CHANGE * self._kT / largest)
             reached = _effective_size(_weights(sums @ (change + step), beta))
-            if steps > 0 and reached < self._minimum_ess:
+            too_far = coordinates.largest_change(change + step) > LARGEST_CHANGE * self._kT * (1 + 1e-9)
+            if steps > 0 and (reached < self._minimum_ess or too_far):
                 break
             change, ess, steps = change + step, reached, steps + 1
             if ess < self._minimum_ess:  # the first step needs no reweighting, the next would
                 break
-        details = {"ess": ess, "updates": float(steps), "largest_change": float(np.abs(change).max(initial=0.0))}
+        details = {"ess": ess, "updates": float(steps), "largest_change": coordinates.largest_change(change)}
         return Correction(coordinates.apply(potential, change), details)
 
     def _wanted(self, potential: PairSpline, seen: Seen) -> np.ndarray:
         """Return <S_k> of the target."""
         if self._frames is not None:
-            frames = self._frames
-            sums = spline_sums(potential, np.asarray(frames.positions), np.asarray(frames.types), frames.box)
-            return np.asarray(sums.mean(axis=0))
+            basis = (potential.cutoff, potential.functions, potential.exclude_bonds)
+            if basis not in self._sums:
+                frames = self._frames
+                sums = spline_sums(potential, np.asarray(frames.positions), np.asarray(frames.types), frames.box)
+                self._sums[basis] = sums.mean(axis=0)
+            return self._sums[basis]
         if seen.sample.box is None:
             raise ValueError("without a periodic box g(r) has no density: give Frames as target")
         return expected_sums(potential, self._targets, seen.sample.types, seen.sample.box)
@@ -153,24 +159,19 @@ class RelativeEntropy(StructureIteration):
         done = int(seen.memory.get("done", 0))
         if "optimizer" in seen.memory:
             optimizer.load_state_dict(seen.memory["optimizer"])
-        before = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        x, types, box = sample.positions, sample.types, sample.box
-        start = energies_and_forces(model, x, types, box, self._temperature, forces=False)[0]
+        own = list(joined_batches(sample.positions, sample.types, sample.box, model.cutoff))
+        start = self._energies(model, own)
         energies, ess, steps = start, 1.0, 0
         for _ in range(self._updates):
-            weights = _weights(energies - start, beta)
             optimizer.zero_grad(set_to_none=True)
-            chosen = self._batch(done + steps)
-            frames = self._frames
-            boxes = None if frames.box is None else np.asarray(frames.box)[chosen]
-            uniform = np.full(len(chosen), beta / len(chosen))
-            self._add_gradient(model, np.asarray(frames.positions)[chosen], np.asarray(frames.types), boxes, uniform)
-            own = None if box is None else np.broadcast_to(box, (len(x), 3, 3))
-            self._add_gradient(model, x, types, own, -beta * weights)
+            target = self._target(done + steps, model.cutoff)
+            count = sum(batch.shape[0] for batch in target)
+            self._add_gradient(model, target, np.full(count, beta / count))
+            self._add_gradient(model, own, -beta * _weights(energies - start, beta))
             before = {name: value.detach().clone() for name, value in model.state_dict().items()}
             optimizer.step()
             steps += 1
-            energies = energies_and_forces(model, x, types, box, self._temperature, forces=False)[0]
+            energies = self._energies(model, own)
             ess = _effective_size(_weights(energies - start, beta))
             if ess < self._minimum_ess:
                 if steps > 1:  # that step went farther than the sample can tell
@@ -180,23 +181,31 @@ class RelativeEntropy(StructureIteration):
         details = {"ess": ess, "updates": float(steps)}
         return Correction(model, details, {"optimizer": optimizer.state_dict(), "done": done + steps})
 
-    def _batch(self, step: int) -> np.ndarray:
+    def _target(self, step: int, cutoff: float) -> list[JoinedFrames]:
+        """Return the target frames of one step: the parts of a random division, in turn, with pairs found only once."""
         assert self._frames is not None
-        count = min(self._target_batch, len(self._frames))
-        return np.random.default_rng((self._seed, step)).choice(len(self._frames), count, replace=False)
+        parts = max(1, len(self._frames) // self._target_batch)
+        part = step % parts
+        if (part, cutoff) not in self._joined:
+            order = np.random.default_rng(self._seed).permutation(len(self._frames))
+            chosen = self._frames[np.sort(np.array_split(order, parts)[part])]
+            batches = joined_batches(chosen.positions, chosen.types, chosen.box, cutoff)
+            self._joined[part, cutoff] = list(batches)
+        return self._joined[part, cutoff]
 
-    def _add_gradient(
-        self, model: Potential, positions: np.ndarray, types: np.ndarray, boxes: np.ndarray | None, factors: np.ndarray
-    ) -> None:
+    def _energies(self, model: Potential, batches: list[JoinedFrames]) -> np.ndarray:
+        with torch.no_grad():
+            parts = [batch.energies(model, self._temperature)[0] for batch in batches]
+        return np.asarray(torch.cat(parts).double().numpy())
+
+    def _add_gradient(self, model: Potential, batches: list[JoinedFrames], factors: np.ndarray) -> None:
         """Add the gradient of sum_f factor_f U_f to the parameters' gradients."""
-        per_batch = max(1, BEADS_PER_BATCH // positions.shape[1])
-        kinds = torch.as_tensor(types, dtype=torch.long)
-        for start in range(0, len(positions), per_batch):
-            part = slice(start, start + per_batch)
-            energies, _ = frame_energies(
-                model, positions[part], kinds, None if boxes is None else boxes[part], self._temperature
-            )
-            torch.autograd.backward((energies * torch.from_numpy(factors[part]).to(energies.dtype)).sum())
+        start = 0
+        for batch in batches:
+            energies, _ = batch.energies(model, self._temperature)
+            part = torch.from_numpy(factors[start : start + len(energies)]).to(energies.dtype)
+            torch.autograd.backward((energies * part).sum())
+            start += len(energies)
 
 
 def _weights(energy_change: np.ndarray, beta: float) -> np.ndarray:

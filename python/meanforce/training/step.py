@@ -119,7 +119,8 @@ class ForceLoss:
             """Return S from the energy per bead of the data."""
             kT, n = GAS_CONSTANT * samples.temperature, len(samples.frames.types)
             reference = energies(named, *drawn[:-1]).view(-1, n).sum(1) / kT
-            return n * mean / kT + torch.logsumexp(-reference, 0) - math.log(reference.shape[0])
+            entropy: Tensor = n * mean / kT + torch.logsumexp(-reference, 0) - math.log(reference.shape[0])
+            return entropy
 
         self._plain: Callable[..., tuple[Parameters, Tensor]] = torch.func.grad_and_value(loss)
         self._function = self._plain

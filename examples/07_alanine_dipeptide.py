@@ -3,7 +3,7 @@
 
 Needs the 10,000 frames of Wang et al. (doi:10.1021/acscentsci.8b00913), in github.com/coarse-graining/cgnet:
 
-    python 05_alanine_dipeptide.py --data folder/with/ala2_coordinates.npy
+    python 07_alanine_dipeptide.py --data folder/with/ala2_coordinates.npy
 Nearly all of the force that the priors leave is noise, and phi > 0 is visited three times. So the network learns from
 forces and from conformations (PriorSamples).
 """
