@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,8 +17,76 @@ FRAMES_PER_CHUNK = 32
 """Frames collected in memory before they are written and flushed; also the chunk length of a file."""
 
 
+class FrameSource:
+    """Frames that can be sliced and read in blocks, in memory or in a file, with the attributes of `Frames`."""
+
+    positions: Any
+    forces: Any
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, frames: slice | np.ndarray) -> Frames:
+        return select(self, frames)
+
+    def blocks(self, size: int = 1000) -> Iterator[Frames]:
+        """Yield consecutive blocks of at most `size` frames; no more than one need be in memory.
+
+        Raises
+        ------
+        ValueError
+            If `size` is less than 1.
+        """
+        if size < 1:
+            raise ValueError(f"`size` must be at least 1, got {size}")
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def require_forces(self) -> Any:
+        """Return the forces (n_frames, n, 3), in kJ/mol/nm; those of a file are read where they are sliced.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
+        if self.forces is None:
+            raise ValueError(
+                f"{self._holder} no forces; force matching needs them: record with CGReporter(..., forces=True),"
+                " or use iterative Boltzmann inversion, which needs only positions"
+            )
+        return self.forces
+
+    @property
+    def _holder(self) -> str:
+        return "these frames hold"
+
+
+class FrameFile(FrameSource):
+    """Frames in an HDF5 file, which is closed at the end of a `with` block."""
+
+    path: Path
+    _file: Any
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _holder(self) -> str:
+        return f"{self.path} holds"
+
+
 @dataclass(frozen=True)
-class Frames:
+class Frames(FrameSource):
     """Frames in memory, with the attributes of a `Trajectory`.
 
     Attributes
@@ -66,26 +136,6 @@ class Frames:
         for name in ("positions", "velocities", "forces"):
             require_finite(getattr(self, name), name)
 
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, frames: slice | np.ndarray) -> Frames:
-        return select(self, frames)
-
-    def blocks(self, size: int = 1000) -> Iterator[Frames]:
-        """Yield consecutive blocks of at most `size` frames."""
-        return blocks_of(self, size)
-
-    def require_forces(self) -> Any:
-        """Return the forces (n_frames, n, 3).
-
-        Raises
-        ------
-        ValueError
-            If there are none.
-        """
-        return require_forces(self.forces, "these frames hold")
-
 
 def select(source: Any, frames: slice | np.ndarray) -> Frames:
     """Read some frames of what has the attributes of `Frames`."""
@@ -106,14 +156,6 @@ def select(source: Any, frames: slice | np.ndarray) -> Frames:
     )
 
 
-def blocks_of(source: Any, size: int) -> Iterator[Frames]:
-    """Yield consecutive blocks of at most `size` frames of what can be sliced into frames."""
-    if size < 1:
-        raise ValueError(f"`size` must be at least 1, got {size}")
-    for start in range(0, len(source), size):
-        yield source[start : start + size]
-
-
 def require_finite(values: Any, what: str) -> None:
     """Refuse NaN and infinity; read in blocks, so that a file larger than the memory can be checked.
 
@@ -127,13 +169,3 @@ def require_finite(values: Any, what: str) -> None:
         if not finite.all():
             frame, bead = np.argwhere(~finite)[0]
             raise ValueError(f"frame {start + int(frame)} of the {what} is not finite (bead {int(bead)})")
-
-
-def require_forces(forces: Any, where: str) -> Any:
-    """Return the forces, or say what to do where there are none."""
-    if forces is None:
-        raise ValueError(
-            f"{where} no forces; force matching needs them: record with CGReporter(..., forces=True),"
-            " or use iterative Boltzmann inversion, which needs only positions"
-        )
-    return forces

@@ -9,17 +9,16 @@ https://www.nongnu.org/h5md/h5md.html.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 
 from .._version import __version__
 from ..modelfile import BeadType
-from .frames import FRAMES_PER_CHUNK, Frames, blocks_of, require_finite, require_forces, select
+from .frames import FRAMES_PER_CHUNK, FrameFile, require_finite
 
 GROUP = "particles/beads"
 BONDS = "connectivity/bonds"
@@ -154,7 +153,7 @@ class Writer:
             raise ValueError(f"the beads in {self._file.filename} differ from those of the mapping")
 
 
-class Trajectory:
+class Trajectory(FrameFile):
     """A coarse-grained trajectory in an H5MD file, read only where it is sliced.
 
     `positions`, `velocities`, `forces` and `box` behave like arrays (n_frames, ...) that are read when indexed, None
@@ -221,38 +220,6 @@ class Trajectory:
         if len(gaps) == 0 or np.any(gaps != gaps[0]):
             raise ValueError(f"{self.path} does not hold two or more equally spaced frames")
         return float((self.time[-1] - self.time[0]) / len(gaps))
-
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def __getitem__(self, frames: slice | np.ndarray) -> Frames:
-        return select(self, frames)
-
-    def blocks(self, size: int = 1000) -> Iterator[Frames]:
-        """Yield consecutive blocks of at most `size` frames; no more than one need be in memory."""
-        return blocks_of(self, size)
-
-    def require_forces(self) -> Any:
-        """Return the forces (n_frames, n, 3), to be read where sliced.
-
-        Raises
-        ------
-        ValueError
-            If the file has none.
-        """
-        return require_forces(self.forces, f"{self.path} holds")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _open_to_append(path: str | Path) -> h5py.File:

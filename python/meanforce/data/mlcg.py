@@ -6,15 +6,13 @@ Positions are in angstrom, forces in kcal/mol/angstrom, both (n_frames, n_beads,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 
-from .frames import Frames, blocks_of, require_finite, require_forces, select
+from .frames import FrameFile, require_finite
 from .units import UNITS
 
 MLCG = UNITS["mlcg"]
@@ -34,7 +32,7 @@ class Scaled:
         return np.asarray(self._values[index]) * self._factor
 
 
-class MlcgTrajectory:
+class MlcgTrajectory(FrameFile):
     """One molecule of an mlcg file, with the attributes of a `Trajectory`; read where it is sliced.
 
     Parameters
@@ -77,32 +75,6 @@ class MlcgTrajectory:
         except ValueError:
             self._file.close()
             raise
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, frames: slice | np.ndarray) -> Frames:
-        return select(self, frames)
-
-    def blocks(self, size: int = 1000) -> Iterator[Frames]:
-        """Yield consecutive blocks of at most `size` frames; no more than one need be in memory."""
-        return blocks_of(self, size)
-
-    def require_forces(self) -> Any:
-        """Return the forces (n_frames, n, 3), to be read where sliced."""
-        return require_forces(self.forces, f"{self.path} holds")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _molecule(self, wanted: str | None) -> Any:
         found = molecules(self._file)
