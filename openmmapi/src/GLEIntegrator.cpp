@@ -157,6 +157,17 @@ bool GLEIntegrator::needsRefill(const System& system) const {
     return false;
 }
 
+void GLEIntegrator::setRandomNumberSeed(int seed) {
+    randomNumberSeed = seed;
+    chooseNoiseSeed();
+}
+
+void GLEIntegrator::chooseNoiseSeed() {
+    noiseSeed = (uint32_t) randomNumberSeed;
+    while (noiseSeed == 0)
+        noiseSeed = (uint32_t) osrngseed();
+}
+
 void GLEIntegrator::initialize(ContextImpl& contextRef) {
     if (owner != nullptr && &contextRef.getOwner() != owner)
         throw OpenMMException("This Integrator is already bound to a context");
@@ -166,9 +177,7 @@ void GLEIntegrator::initialize(ContextImpl& contextRef) {
     owner = &contextRef.getOwner();
     kernel = context->getPlatform().createKernel(IntegrateGLEStepKernel::Name(), contextRef);
     kernel.getAs<IntegrateGLEStepKernel>().initialize(system, *this);
-    noiseSeed = (uint32_t) randomNumberSeed;
-    while (noiseSeed == 0)
-        noiseSeed = (uint32_t) osrngseed();
+    chooseNoiseSeed();
     noiseStep = 0;
     initialHeat = 0;
     numModes = getNumModes();
@@ -232,10 +241,7 @@ void GLEIntegrator::adoptTemperature() {
     if (temperature == bathTemperature)
         return;
     vector<double> s;
-    kernel.getAs<IntegrateGLEStepKernel>().getAuxiliaryVariables(*context, s);
-    const double scale = bathTemperature > 0 ? sqrt(temperature/bathTemperature) : 1.0;
-    for (double& value : s)
-        value *= scale;
+    getAuxiliaryVariables(s);
     setAuxiliaryVariables(s);
 }
 
@@ -245,6 +251,13 @@ array<int, 3> GLEIntegrator::getAuxiliaryShape() const {
 }
 
 void GLEIntegrator::getAuxiliaryVariables(vector<double>& s) const {
+    getStoredVariables(s);
+    if (temperature != bathTemperature && bathTemperature > 0)
+        for (double& value : s)
+            value *= sqrt(temperature/bathTemperature);
+}
+
+void GLEIntegrator::getStoredVariables(vector<double>& s) const {
     requireContext();
     kernel.getAs<IntegrateGLEStepKernel>().getAuxiliaryVariables(*context, s);
 }
@@ -283,6 +296,9 @@ double GLEIntegrator::computeConservedEnergy() {
 }
 
 void GLEIntegrator::restore(uint32_t seed, int64_t step, double savedTemperature, double heat, const vector<double>& s) {
+    if (!(isfinite(savedTemperature) && savedTemperature >= 0 && isfinite(heat)))
+        throw OpenMMException(text("GLEIntegrator: a saved temperature must be finite and not negative, and a saved heat finite, got ", savedTemperature,
+            " K and ", heat, " kJ/mol"));
     setAuxiliaryVariables(s);
     noiseSeed = seed;
     noiseStep = step;
@@ -310,7 +326,7 @@ static T read(istream& stream) {
 
 void GLEIntegrator::createCheckpoint(ostream& stream) const {
     vector<double> s;
-    getAuxiliaryVariables(s);
+    getStoredVariables(s);
     stream.write(CHECKPOINT_MAGIC, sizeof(CHECKPOINT_MAGIC));
     write(stream, noiseSeed);
     write(stream, noiseStep);
@@ -342,7 +358,7 @@ void GLEIntegrator::loadCheckpoint(istream& stream) {
 
 void GLEIntegrator::serializeParameters(SerializationNode& node) const {
     vector<double> s;
-    getAuxiliaryVariables(s);
+    getStoredVariables(s);
     node.setIntProperty("version", 1);
     node.setStringProperty("integrator", "meanforce::GLEIntegrator");
     node.setLongProperty("noiseSeed", noiseSeed);

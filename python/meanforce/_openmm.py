@@ -15,13 +15,17 @@ FloatArray = NDArray[np.float64]
 
 
 def strip_units(value: Any, to: Any) -> Any:
-    """Return `value` as a plain number, or an array of them, in the unit `to`.
+    """Return `value` as a plain number, or an array of them, in the unit `to`; lists may hold quantities.
 
     Raises
     ------
     TypeError
         If `value` carries a unit that can't be converted to `to`.
     """
+    if isinstance(value, list | tuple) and any(
+        unit.is_quantity(entry) or isinstance(entry, list | tuple) for entry in value
+    ):
+        return [strip_units(entry, to) for entry in value]
     if not unit.is_quantity(value):
         return value
     if not value.unit.is_compatible(to):

@@ -134,6 +134,7 @@ class GLEIntegrator(openmm.Integrator):
         if not cls.isinstance(integrator):
             raise TypeError("this integrator is not a GLEIntegrator")
         integrator.__class__ = cls
+        integrator._warn_of_large_friction()
         return integrator  # type: ignore[no-any-return]
 
     def getTemperature(self) -> unit.Quantity:
@@ -213,7 +214,11 @@ class GLEIntegrator(openmm.Integrator):
         return int(_meanforce.GLEIntegrator_getRandomNumberSeed(self))
 
     def setRandomNumberSeed(self, seed: int) -> None:
-        """Set the random number seed of Contexts created from now on; 0, the default, for a fresh one each time."""
+        """Set the random number seed; 0, the default, for a fresh one each time.
+
+        A Context that exists goes on with the new seed from its next step. Loading a checkpoint or State restores the
+        seed of the run that made it: set another one afterwards, so that runs that start from one State are independent.
+        """
         _meanforce.GLEIntegrator_setRandomNumberSeed(self, seed)
 
     def getAuxiliaryInitialization(self) -> int:
@@ -258,8 +263,9 @@ class GLEIntegrator(openmm.Integrator):
     def getBathHeat(self) -> unit.Quantity:
         """Return the energy that the particles have given to the bath, in kJ/mol.
 
-        Potential energy plus kinetic energy plus this heat does not drift. It fluctuates in proportion to the step
-        size, because velocities lag half a step behind positions; see `computeConservedEnergy`.
+        Potential energy plus kinetic energy plus this heat does not drift where the step resolves the forces. It
+        fluctuates in proportion to the step size, because velocities lag half a step behind positions; see
+        `computeConservedEnergy`.
 
         Raises
         ------

@@ -7,6 +7,7 @@ units real and metal: the velocity of one particle decays as `MemoryKernel.vacf`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -200,4 +201,6 @@ def _scaled(
     unit = given or header
     if unit not in units:
         raise ValueError(f"the unit of {where} must be given by {ask} as one of {', '.join(units)}, got '{unit}'")
+    if given and header in units and not math.isclose(units[header], units[unit]):
+        raise ValueError(f"{where} is in {header}, as its header says, not in {given}")
     return units[unit] * np.array(rows)

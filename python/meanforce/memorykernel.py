@@ -285,7 +285,7 @@ class MemoryKernel:
         ValueError
             If the kernel is not scalar, or the weight is not symmetric and positive semidefinite.
         """
-        w = np.asarray(weight, dtype=np.float64)
+        w = np.asarray(strip_units(weight, unit.dimensionless), dtype=np.float64)
         if kernel.dimension != 1:
             raise ValueError(f"`kernel` must have the dimension 1, got {kernel.dimension}")
         if w.shape != (3, 3) or not np.all(np.isfinite(w)):
@@ -394,6 +394,10 @@ class MemoryKernel:
         total[:d, :d] += second[:d, :d]
         return MemoryKernel._realisation(total, d)
 
+    def __radd__(self, other: int) -> MemoryKernel:
+        """Let `sum` begin with 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def _in_dimension(self, d: int) -> Array:
         return self._matrix if d == self._dimension else MemoryKernel.matrix(self, np.eye(3))._matrix
 
@@ -475,6 +479,10 @@ class MemoryKernel:
         """
         times = _times(t)
         return self._array(_response(*self._parts, times))
+
+    def __call__(self, t: ArrayLike) -> Array:
+        """Return `kernel(t)`."""
+        return self.kernel(t)
 
     def integrated(self, t: ArrayLike) -> Array:
         """Return G(t) = int_0^t k(t') dt', white part included.
@@ -751,7 +759,10 @@ class MemoryKernel:
         """Write the drift matrix for LAMMPS's ``fix ID group gle n T T seed path``, in 1/ps (metal) or 1/fs (real)."""
         self._require_scalar("fix gle")
         scale = kernelformats.lammps_time(units)
-        title = [f"LAMMPS fix gle, {self.modes} additional momenta, units {units}", "A MATRIX:"]
+        title = [
+            f"LAMMPS fix gle, {self.modes} additional momenta, units {units}",
+            f"A MATRIX: ({kernelformats.lammps_rate(units)})",
+        ]
         Path(path).write_text(kernelformats.matrix_text(title, scale * self.drift), encoding="utf-8")
 
     @classmethod
@@ -840,9 +851,17 @@ class MemoryKernel:
         return cls._from_text(text, "the text given")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a `kernel.json` file."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self.to_json() + "\n")
+        """Write a `kernel.json` file.
+
+        Raises
+        ------
+        ValueError
+            If the kernel is not passive; a file that exists is then left as it is.
+        """
+        text = self.to_json() + "\n"
+        temporary = Path(f"{os.fspath(path)}.part")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MemoryKernel:

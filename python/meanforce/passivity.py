@@ -246,6 +246,7 @@ def _riccati(matrix: Array, d: int) -> Array:
     """
     white, row, memory, column = matrix[:d, :d], -matrix[:d, d:], matrix[d:, d:], matrix[d:, :d]
     scale = np.abs(matrix).max()
+    best, most = None, -_REPAIRED
     for extra in (0.0, 1e-11, 1e-10, 1e-9):
         resistance = white + white.T + 2.0 * extra * scale * np.eye(d)
         try:
@@ -257,6 +258,11 @@ def _riccati(matrix: Array, d: int) -> Array:
             continue
         basis = (vectors / np.sqrt(values)) @ vectors.T
         drift = _change_basis(matrix, np.eye(d), basis)
-        if smallest_dissipation(drift) >= -_REPAIRED * np.abs(drift).max():
-            return drift
-    raise np.linalg.LinAlgError("no solution of the Riccati equation was found")
+        least = smallest_dissipation(drift) / np.abs(drift).max()
+        if (best is None and least >= most) or least > most:
+            best, most = drift, least
+        if most >= 0.0:
+            break
+    if best is None:
+        raise np.linalg.LinAlgError("no solution of the Riccati equation was found")
+    return best

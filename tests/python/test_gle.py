@@ -367,6 +367,45 @@ def test_temperature_change_keeps_equilibrium() -> None:
     assert abs((s**2).mean() - 0.5) > 4 * (2 / s.size) ** 0.5
 
 
+def test_reading_and_writing_back_between_temperatures_changes_nothing() -> None:
+    """Auxiliary variables are read as they are at the integrator's temperature, whether a step has been made or not."""
+    integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+    integrator.setRandomNumberSeed(1)
+    context = TestPlatform("Reference").context(oscillators(5, 7.0, 0.0), integrator)
+    context.setPositions(np.zeros((5, 3)))
+    before = integrator.getAuxiliaryVariables()._value
+    integrator.setTemperature(1200)
+    s = integrator.getAuxiliaryVariables()
+    np.testing.assert_allclose(s._value, 2 * before, rtol=1e-14)
+    integrator.setAuxiliaryVariables(s)
+    np.testing.assert_allclose(integrator.getAuxiliaryVariables()._value, 2 * before, rtol=1e-14)
+    integrator.setTemperature(300)
+    np.testing.assert_allclose(integrator.getAuxiliaryVariables()._value, before, rtol=1e-14)
+
+
+def test_runs_from_one_state_part_with_another_seed(platform: TestPlatform) -> None:
+    """A State carries the seed of the run that made it; a new one holds from the next step on."""
+    system = oscillators(30, 7.0, 500.0)
+
+    def positions(state: openmm.State | None, seed: int) -> tuple[np.ndarray, openmm.State]:
+        integrator = meanforce.GLEIntegrator(300, DRIFT, 0.002)
+        integrator.setRandomNumberSeed(1)
+        context = platform.context(system, integrator)
+        context.setPositions(np.zeros((30, 3)))
+        if state is not None:
+            context.setState(state)
+            integrator.setRandomNumberSeed(seed)
+        integrator.step(1500)
+        state = context.getState(positions=True, velocities=True, parameters=True, integratorParameters=True)
+        return state.getPositions(asNumpy=True)._value, state
+
+    state = positions(None, 1)[1]
+    first, again, other = (positions(state, seed)[0] for seed in (7, 7, 8))
+    assert np.array_equal(first, again)
+    difference = first - other
+    assert abs(np.mean(difference**2) / (2 * np.mean(first**2)) - 1) < 0.5
+
+
 def test_velocities_to_temperature_are_half_a_step_early() -> None:
     """OpenMM shifts drawn velocities back by the integrator's offset, h/2."""
     h, strength = 0.01, 1000.0

@@ -137,3 +137,13 @@ def test_bad_files_are_refused(tmp_path, content, message):
 def test_missing_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         MemoryKernel.from_gle4md(tmp_path / "absent.txt")
+
+
+def test_units_that_contradict_the_header_are_refused(tmp_path):
+    SUM.to_lammps_gle(tmp_path / "a.txt", "real")
+    with pytest.raises(ValueError, match="is in fs\\^-1, as its header says, not in ps\\^-1"):
+        MemoryKernel.from_lammps_gle(tmp_path / "a.txt")
+    SUM.to_gle4md(tmp_path / "b.txt")
+    with pytest.raises(ValueError, match="not in fs\\^-1"):
+        MemoryKernel.from_gle4md(tmp_path / "b.txt", units="fs^-1")
+    assert MemoryKernel.from_gle4md(tmp_path / "b.txt", units="ps^-1") == SUM

@@ -493,3 +493,54 @@ def test_absolute_kernels_are_divided_by_the_mass():
     assert fitted.fit_error < 1e-6
     with pytest.raises(TypeError, match="not compatible with"):
         MemoryKernel.from_absolute(T, composite_formula(T) * unit.kelvin, mass)
+
+
+def test_kernels_with_a_margin_are_brought_to_canonical_form():
+    """Sums of exponentials with both signs and cosines, made passive by white friction 10 % above the limit."""
+    hard = MemoryKernel.prony(
+        [32.014, -20.311, 7.5287, -3.4279, -0.4751, -0.2806, 0.0629],
+        [0.0165, 0.0333, 0.09, 0.1407, 0.5279, 5.1144, 7.6389],
+    )
+    hard += MemoryKernel.damped_cosine(-18.362526, 20.652281, 24.235758, 0.563366)
+    hard += MemoryKernel.damped_cosine(0.997595, 0.953078, 1.197232, 0.375463)
+    sums = [hard + MemoryKernel.white(friction) for friction in (1.01, 1.02, 1.05, 1.1)]
+    rng = np.random.default_rng(5)
+    omega = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 2000)])
+    for _ in range(30):
+        n = rng.integers(1, 5)
+        kernel = MemoryKernel.prony(rng.normal(size=n) * 10, np.exp(rng.uniform(-3, 1, n)))
+        kernel += MemoryKernel.damped_cosine(*rng.normal(size=2) * 5, rng.uniform(1, 10), rng.uniform(0.3, 10))
+        lacking = max(0.0, -kernel.spectrum(omega).min()) / MemoryKernel.white(1.0).spectrum(0.0)
+        sums.append(kernel + MemoryKernel.white(1e-3 + 1.1 * float(lacking)))
+    for kernel in sums:
+        if not kernel.is_passive():
+            continue  # the grid missed the lowest point
+        drift = kernel.drift
+        assert np.linalg.eigvalsh(drift + drift.T).min() >= -1e-12 * np.abs(drift).max()
+    assert sum(kernel.is_passive() for kernel in sums) >= 30
+
+
+def test_a_kernel_that_cannot_be_saved_leaves_the_file(tmp_path):
+    path = tmp_path / "kernel.json"
+    MemoryKernel.white(2.0).save(path)
+    with pytest.raises(ValueError, match="not passive"):
+        MemoryKernel.damped_cosine(1, 0.5, 1, 10).save(path)
+    assert MemoryKernel.load(path).friction == 2.0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lists_may_hold_quantities():
+    ps = unit.picosecond
+    kernel = MemoryKernel.prony([5 / ps**2, 1 / ps**2], [200 * unit.femtosecond, 1.5 * ps])
+    assert kernel == MemoryKernel.prony([5.0, 1.0], [0.2, 1.5])
+    np.testing.assert_allclose(kernel([100 * unit.femtosecond, 1 * ps]), kernel.kernel([0.1, 1.0]))
+    assert GLEIntegrator(300, [[2 / ps]], 0.001).getNumModes() == 0
+    with pytest.raises(TypeError, match="compatible"):
+        MemoryKernel.prony([5 / ps], [0.2])
+    with pytest.raises(TypeError, match="compatible"):
+        MemoryKernel.matrix(kernel, np.diag([1.0, 1.0, 0.0]) * unit.nanometer)
+
+
+def test_kernels_can_be_summed():
+    parts = [MemoryKernel.white(1.0), MemoryKernel.prony([4.0], [0.5])]
+    assert sum(parts) == parts[0] + parts[1]

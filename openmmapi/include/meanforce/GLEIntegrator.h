@@ -141,13 +141,11 @@ public:
         return randomNumberSeed;
     }
     /**
-     * Set the random number seed.  It takes effect when a Context is created; equal seeds give equal random forces on every
-     * platform.  With 0, the default, each Context draws a fresh seed.  Loading a checkpoint or State restores the seed
-     * in use when it was made.
+     * Set the random number seed.  Equal seeds give equal random forces on every platform.  With 0, the default, each Context
+     * draws a fresh seed.  Loading a checkpoint or State restores the seed in use when it was made; calling this afterwards
+     * makes runs that start from one State independent of each other: a Context goes on with the new seed from its next step.
      */
-    void setRandomNumberSeed(int seed) {
-        randomNumberSeed = seed;
-    }
+    void setRandomNumberSeed(int seed);
     /** Get how auxiliary variables start.  The default is Equilibrium. */
     AuxiliaryInitialization getAuxiliaryInitialization() const {
         return auxiliaryInitialization;
@@ -160,7 +158,7 @@ public:
      */
     std::array<int, 3> getAuxiliaryShape() const;
     /**
-     * Get the auxiliary variables s of the Context, in sqrt(kJ/mol).
+     * Get the auxiliary variables s of the Context, in sqrt(kJ/mol), as they are at the integrator's temperature.
      *
      * @param[out] s   element (3*particle+direction)*modes+mode, see getAuxiliaryShape(), in the order of the System's particles;
      *                 zero for the modes that a particle's kernel does not have.  Variable j of a kernel of dimension 3
@@ -176,8 +174,8 @@ public:
     void setAuxiliaryVariables(const std::vector<double>& s);
     /**
      * Get the energy that the particles have given to the bath since the Context was created, in kJ/mol.  The sum of potential
-     * energy, kinetic energy and this heat does not drift.  It fluctuates in proportion to the step size, because velocities lag
-     * half a step behind positions; see computeConservedEnergy().
+     * energy, kinetic energy and this heat does not drift where the step resolves the forces.  It fluctuates in proportion to the
+     * step size, because velocities lag half a step behind positions; see computeConservedEnergy().
      */
     double getBathHeat() const;
     /**
@@ -208,7 +206,10 @@ private:
     bool isAuxiliary(int particle, int direction, int mode) const;
     void checkSystem(const OpenMM::System& system) const;
     void initializeAuxiliaryVariables();
+    void chooseNoiseSeed();
     void requireContext() const;
+    /** The auxiliary variables at the temperature that they were last used with. */
+    void getStoredVariables(std::vector<double>& s) const;
     void restore(std::uint32_t seed, std::int64_t step, double temperature, double heat, const std::vector<double>& s);
     /** Scale the auxiliary variables of the Context to the integrator's temperature, if that was changed. */
     void adoptTemperature();

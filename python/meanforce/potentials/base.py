@@ -101,7 +101,7 @@ class Potential(torch.nn.Module):
     num_types : int
         Number of bead types.
     cutoff : float
-        In nm.
+        In nm; 0 for potentials, like bonded ones, in which pairs do not matter.
     temperature_dependent : bool
         Whether `bead_energies` takes a temperature.
 
@@ -124,7 +124,7 @@ class Potential(torch.nn.Module):
         if int(num_types) != num_types or num_types < 1:
             raise ValueError(f"num_types must be a positive integer, got {num_types!r}")
         if not 0 <= cutoff < float("inf"):
-            raise ValueError(f"cutoff must be a length in nm, 0 if pairs do not matter, got {cutoff!r}")
+            raise ValueError(f"cutoff must be a positive length in nm, got {cutoff!r}")
         self.num_types = int(num_types)
         self.cutoff = float(cutoff)
         self.temperature_dependent = bool(temperature_dependent)
@@ -289,6 +289,8 @@ class NetworkPotential(Potential):
     """
 
     def __init__(self, num_types: int, cutoff: float, temperature_dependent: bool) -> None:
+        if cutoff == 0:
+            raise ValueError(f"cutoff must be a positive length in nm, got {cutoff!r}")
         super().__init__(num_types, cutoff, temperature_dependent)
         self.readout_temperature = READOUT_TEMPERATURE
         self.readouts = 2 if temperature_dependent else 1
