@@ -217,7 +217,7 @@ class GLEIntegrator(openmm.Integrator):
         """Set the random number seed; 0, the default, for a fresh one each time.
 
         A Context that exists goes on with the new seed from its next step. Loading a checkpoint or State restores the
-        seed of the run that made it: set another one afterwards, so that runs that start from one State are independent.
+        seed of the run that made it: set another one afterwards, so that runs from one State are independent.
         """
         _meanforce.GLEIntegrator_setRandomNumberSeed(self, seed)
 

@@ -138,7 +138,7 @@ def test_native_system_on_the_cpu_platform(path, model):
     box = BOXES["triclinic"]
     x, types = liquid(model.num_types, box)
     system = meanforce.CGPotential(path).createSystem(topology_of(types, model, box))
-    # The moments are computed in single precision. What energies cancel to is no measure of their error: kT of each bead is.
+    # Moments are computed in single precision. What energies cancel to is no measure of their error: kT of a bead is.
     energy, forces = evaluate(system, x, "CPU")
     expected = exact(model, x, types, box)
     assert_same((expected[0], forces), expected, 1e-5)
