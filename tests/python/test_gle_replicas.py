@@ -50,22 +50,23 @@ class Recorder(app.ReplicaExchangeSampler):
     """Records, for each replica, what its bath was when it was put away, and what it is after the next step."""
 
     def simulateReplica(self, index: int, steps: int | None = None) -> None:
-        before = auxiliary_variables(self, index) if self.currentIteration else None
         old = self._previousReplicaStateIndex[index]
+        before = auxiliary_variables(self, index, TEMPERATURES[old]) if self.currentIteration else None
         super().simulateReplica(index, 1)
         new = self.replicaStateIndex[index]
         if before is not None and old != new:
             scale = (TEMPERATURES[new] / TEMPERATURES[old]) ** 0.5
-            self.swaps.append((before * scale, auxiliary_variables(self, index), TEMPERATURES[new], old < new))
+            after = auxiliary_variables(self, index, TEMPERATURES[new])
+            self.swaps.append((before * scale, after, TEMPERATURES[new], old < new))
         self.simulation.integrator.step(self.stepsPerIteration - 1)
         getter = {"positions": True, "velocities": True, "parameters": True, "integratorParameters": True}
         self.replicaConformation[index] = self.simulation.context.getState(**getter)
 
 
-def auxiliary_variables(sampler: app.ReplicaExchangeSampler, index: int) -> np.ndarray:
-    """Return the auxiliary variables in a replica's saved State, without changing the Context."""
+def auxiliary_variables(sampler: app.ReplicaExchangeSampler, index: int, temperature: float) -> np.ndarray:
+    """Return the auxiliary variables in a replica's State, saved at this temperature, without changing the Context."""
     text = openmm.XmlSerializer.serialize(sampler.replicaConformation[index])
-    integrator = meanforce.GLEIntegrator(1, DRIFT, STEP)
+    integrator = meanforce.GLEIntegrator(temperature, DRIFT, STEP)
     context = openmm.Context(oscillators()[1], integrator, openmm.Platform.getPlatformByName("Reference"))
     context.setState(openmm.XmlSerializer.deserialize(text))
     return integrator.getAuxiliaryVariables()._value
