@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from openmm import unit
 
 from . import kernelformats
+from ._files import write_text
 from ._openmm import strip_units
 from .passivity import (
     ROUNDING,
@@ -858,10 +859,7 @@ class MemoryKernel:
         ValueError
             If the kernel is not passive; a file that exists is then left as it is.
         """
-        text = self.to_json() + "\n"
-        temporary = Path(f"{os.fspath(path)}.part")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, self.to_json() + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MemoryKernel:

@@ -11,6 +11,7 @@ from openmm import app
 
 import alanine
 import meanforce
+from shared_data import shared_folder
 
 torch = pytest.importorskip("torch")
 
@@ -19,7 +20,7 @@ from meanforce.potentials import energies_and_forces  # noqa: E402
 
 def test_alanine_dipeptide_short(tmp_path):
     torch.set_num_threads(1)  # with more, small tensors take several times longer on a busy machine
-    folder, example = alanine.data_folder(), alanine.example()
+    folder, example = shared_folder("cgnet_ala2"), alanine.example()
     frames = example.load(folder)
     target = example.ramachandran(frames.positions)
     prior = example.fit_prior(frames)

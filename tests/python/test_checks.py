@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import openmm
@@ -15,6 +14,7 @@ from openmm import app, unit
 from meanforce.data import BadFrames, Frames, MlcgTrajectory, check_frames, write_mlcg
 from meanforce.mapping import Mapping
 from meanforce.modelfile import BeadType
+from shared_data import shared_folder
 
 T = 120.0
 EDGE, BEADS = 2.4, 216
@@ -218,15 +218,11 @@ def test_frames_of_mlcg(tmp_path):
     assert abs(report.force_ratio - 1) < 4.5 * report.force_ratio_error
 
 
-FOLDERS = [p / "shared" / "data" / "cgnet_ala2" for p in Path(__file__).resolve().parents]
-ALA2 = next((folder for folder in FOLDERS if folder.is_dir()), None)
-
-
-@pytest.mark.skipif(ALA2 is None, reason="the frames of alanine dipeptide (shared/data/cgnet_ala2) are not here")
 def test_real_frames_of_alanine_dipeptide():
     """Every wrong factor is found in noisy forces, of a slice map; in the right units the ratio is 1.052(11)."""
-    x = np.load(ALA2 / "ala2_coordinates.npy")[::4] / 10
-    f = np.load(ALA2 / "ala2_forces.npy")[::4] * 41.84
+    folder = shared_folder("cgnet_ala2")
+    x = np.load(folder / "ala2_coordinates.npy")[::4] / 10
+    f = np.load(folder / "ala2_forces.npy")[::4] * 41.84
     masses = np.array([12.01, 14.01, 12.01, 12.01, 14.01])
     report = check_frames(Frames(x, forces=f, masses=masses), temperature=300, num_functions=200)
     assert report.force_ratio == pytest.approx(1.0, abs=0.15)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import alanine
+from shared_data import shared_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "validation" / "alanine"
 REPLICAS, PARTS, FRAMES_PER_PART = 500, 10, 40
@@ -48,7 +49,7 @@ def sampled(example, frames, prior, seed: int) -> np.ndarray:
 def test_ramachandran_plot(seed):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
-    folder, example = alanine.data_folder(), alanine.example()
+    folder, example = shared_folder("cgnet_ala2"), alanine.example()
     frames = example.load(folder)
     prior = example.fit_prior(frames)
     found = sampled(example, frames, prior, seed)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import openmm
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .._files import write_text
 from .._version import __version__
 
 #: What a stage calls to say which fraction (0 to 1) of it is done.
@@ -22,13 +22,6 @@ Advance = Callable[[float], None]
 
 
 _WAY_OUT = "choose another --output, or remove that folder"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves either the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 class Run:

@@ -14,6 +14,7 @@ from openmm import app, unit
 from rich.console import Console
 
 from .. import memory
+from .._files import write_text
 from .._plugins import find_platform
 from .._version import __version__
 from ..cgpotential import CGPotential
@@ -25,7 +26,7 @@ from ..modelfile import export
 from ..report import Curve, Quantity, html_report, measured, plot, terminal_table
 from . import sampling
 from .sampling import Structure, dynamic_quantities, make_simulation, run_steps, velocity_correlation
-from .stages import Advance, Run, part, write_text
+from .stages import Advance, Run, part
 
 if TYPE_CHECKING:
     from ..potentials import MomentTensor, PairSpline

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from .._openmm import strip_units
 from ..data import Frames
 from ..potentials import PairSpline, Potential, Sum
 from ..structure import GAS_CONSTANT, RDF, rdf, rdf_error
+from .checkpoints import save_atomically
 from .sampler import PRESSURE_UNIT, Sample, Sampler
 from .splinebasis import with_coefficients
 
@@ -291,9 +291,7 @@ class _Run:
             "memory": memory,
             "sampler": {key: torch.from_numpy(np.asarray(value)) for key, value in sampler.state().items()},
         }
-        temporary = self._state.with_suffix(".part")
-        torch.save(state, temporary)
-        os.replace(temporary, self._state)
+        save_atomically(state, self._state)
 
     def load(self, start: Potential, sampler: Sampler) -> tuple[Potential, list[Iteration], dict[str, Any]]:
         if not self._state.exists():
